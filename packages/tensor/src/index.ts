@@ -1,0 +1,34 @@
+export { capture, type CapturedFunction, write } from "./capture.js";
+export { expectDType, fill, fromBytes, fromHost, ones, range, tensor, zeros } from "./create.js";
+export { type DispatchEvent, watchDispatch } from "./dispatch.js";
+export { clearPadding, type SegmentMarks, segmentMarks } from "./marks.js";
+export { adamW, type AdamWArguments } from "./ops/adamw.js";
+export { attention } from "./ops/attention.js";
+export { add, compare, div, logAddExp, maximum, minimum, mul, pow, sub, type TensorOrNumber } from "./ops/binary.js";
+export { causalConv1d } from "./ops/causal-conv1d.js";
+export { irfft, rfft } from "./ops/fft.js";
+export { gatedOutput } from "./ops/gated-output.js";
+export { gather, pick, scatterAdd } from "./ops/gather.js";
+export { concat, pad, stack } from "./ops/join.js";
+export { kvAppend } from "./ops/kv-append.js";
+export { linear } from "./ops/linear.js";
+export { linearCrossEntropy } from "./ops/linear-cross-entropy.js";
+export { linearScan } from "./ops/linear-scan.js";
+export { type MambaStepArguments, type MambaStepResult, mambaStep } from "./ops/mamba-step.js";
+export { matmul } from "./ops/matmul.js";
+export { moe, moeBlockRows } from "./ops/moe.js";
+export { layerNorm, type NormArguments, type NormResult, rmsNorm } from "./ops/norm.js";
+export { argMax, argMin, logSumExp, max, mean, softmax, sum } from "./ops/reduce.js";
+export { sample, type SampleOptions, type SampleResult } from "./ops/sample.js";
+export { selectiveScan, type SelectiveScanArguments, type SelectiveScanResult } from "./ops/selective-scan.js";
+export {
+  abs, accumulationDType, cast, cos, erf, exp, floor, gelu, log, neg, reciprocal, relu, rsqrt, sigmoid, sign, silu, sin, softplus, sqrt, tanh,
+} from "./ops/unary.js";
+export { detach, expand, flip, permute, reshape, slice, split, transpose, unsqueeze } from "./ops/view.js";
+export { where } from "./ops/where.js";
+export { philox, randomWords } from "./philox.js";
+export { randomNormal, type RandomOptions, randomUniform, Rng } from "./random.js";
+export { keep, scope, type TensorOwner, tensorsIn, tensorsSymbol } from "./scope.js";
+export { broadcastShapes, denseStrides, expectRank, expectShape, sameShape, sizeOf } from "./shape.js";
+export { checkpoint, tapeIsOpen, valueAndGrad, vjp, withoutRecording } from "./tape.js";
+export { type HostArray, Tensor, traceFrees } from "./tensor.js";

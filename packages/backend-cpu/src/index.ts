@@ -1,1 +1,1 @@
-export {};
+export { type CpuBackendOptions, createBackend, createCpuBackend } from "./backend.js";

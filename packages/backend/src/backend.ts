@@ -1,4 +1,4 @@
-import type { DType, FloatDType, BlockDType } from "./dtype.js";
+import type { BlockDType, DType, FloatDType } from "./dtype.js";
 import type { FusedOps } from "./fused.js";
 import type { Buf, Primitives } from "./primitives.js";
 

@@ -44,7 +44,10 @@ export class MambaError extends Error {
 /** True for errors of this project, of the given code if one is named; works across duplicate installations. */
 export function isMambaError(error: unknown, code?: ErrorCode): error is MambaError {
   return (
-    typeof error === "object" && error !== null && marker in error && (code === undefined || (error as MambaError).code === code)
+    typeof error === "object" &&
+    error !== null &&
+    marker in error &&
+    (code === undefined || (error as MambaError).code === code)
   );
 }
 

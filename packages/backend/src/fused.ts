@@ -39,7 +39,10 @@ export interface FusedOp<Descriptor, Required extends string, Optional extends s
 /** An operation without a gradient. */
 export interface FusedCall<Descriptor, Required extends string, Optional extends string, Output extends string> {
   supports(descriptor: Descriptor): Support<Required | Optional>;
-  forward(args: Operands<Required, Optional>, descriptor: Descriptor): { readonly outputs: { readonly [K in Output]: Buf } };
+  forward(
+    args: Operands<Required, Optional>,
+    descriptor: Descriptor,
+  ): { readonly outputs: { readonly [K in Output]: Buf } };
 }
 
 /**
@@ -188,12 +191,14 @@ export interface FftDescriptor {
 }
 
 /**
- * One whole residual Mamba block on one token: out = x + mixer(norm(x)).
- * x, out [batch, dModel]; weights under the checkpoint's names; convState [batch, dConv - 1, dInner], ssmState [batch, dInner, dState].
- * With `inPlace` the state outputs are the state arguments' own buffers, advanced.
+ * One whole residual Mamba block on a few tokens, usually one: out = s + mixer(norm(s)) with s = x + update.
+ * x, update?, out [batch, length, dModel]; weights under the checkpoint's names; convState [batch, dConv - 1, dInner], ssmState
+ * [batch, dInner, dState]. With `inPlace` the state outputs are the state arguments' own buffers, advanced.
+ * `supports` says which lengths a kernel takes: core offers every call.
  */
 export interface MambaStepDescriptor {
   readonly batch: number;
+  readonly length: number;
   readonly dModel: number;
   readonly dInner: number;
   readonly dState: number;
@@ -209,8 +214,19 @@ export interface MambaStepDescriptor {
   readonly inPlace: boolean;
 }
 export type MambaStepRequired =
-  | "x" | "normWeight" | "inProj" | "convWeight" | "xProj" | "dtProj" | "dtBias" | "A_log" | "D" | "outProj" | "convState" | "ssmState";
-export type MambaStepOptional = "normBias" | "inBias" | "convBias" | "outBias" | "dtNorm" | "bNorm" | "cNorm";
+  | "x"
+  | "normWeight"
+  | "inProj"
+  | "convWeight"
+  | "xProj"
+  | "dtProj"
+  | "dtBias"
+  | "A_log"
+  | "D"
+  | "outProj"
+  | "convState"
+  | "ssmState";
+export type MambaStepOptional = "update" | "normBias" | "inBias" | "convBias" | "outBias" | "dtNorm" | "bNorm" | "cNorm";
 
 /** Writes `update` [batch, length, ...rest] into `cache` [batch, capacity, ...rest] at `position`, in place; the output is the cache's own buffer. */
 export interface KvAppendDescriptor {
@@ -271,7 +287,12 @@ export interface FusedOps {
     "D" | "z" | "deltaBias" | "initialState" | "marks",
     "y" | "finalState"
   >;
-  readonly causalConv1d?: FusedOp<CausalConv1dDescriptor, "x" | "weight", "bias" | "initialState" | "marks", "y" | "finalState">;
+  readonly causalConv1d?: FusedOp<
+    CausalConv1dDescriptor,
+    "x" | "weight",
+    "bias" | "initialState" | "marks",
+    "y" | "finalState"
+  >;
   readonly gatedOutput?: FusedOp<GatedOutputDescriptor, "y", "x" | "D" | "z", "out">;
   readonly rmsNorm?: FusedOp<RmsNormDescriptor, "x", "weight" | "residual", "y" | "sum">;
   readonly layerNorm?: FusedOp<LayerNormDescriptor, "x", "weight" | "bias" | "residual", "y" | "sum">;
@@ -280,7 +301,12 @@ export interface FusedOps {
   readonly moe?: FusedOp<MoeDescriptor, "x" | "indices" | "weights" | "up" | "down", "gate", "y">;
   readonly linear?: FusedOp<LinearDescriptor, "x" | "weight", "bias", "y">;
   readonly fft?: FusedOp<FftDescriptor, "x", never, "y">;
-  readonly mambaStep?: FusedCall<MambaStepDescriptor, MambaStepRequired, MambaStepOptional, "out" | "convState" | "ssmState">;
+  readonly mambaStep?: FusedCall<
+    MambaStepDescriptor,
+    MambaStepRequired,
+    MambaStepOptional,
+    "out" | "convState" | "ssmState"
+  >;
   readonly kvAppend?: FusedCall<KvAppendDescriptor, "cache" | "update", never, "cache">;
   readonly adamw?: AdamWOp;
   readonly sample?: FusedCall<SampleDescriptor, "logits", never, "token" | "logprob">;

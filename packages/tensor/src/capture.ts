@@ -14,7 +14,9 @@ export interface CapturedFunction<T> extends Disposable {
  */
 export function capture<T>(backend: Backend, fn: () => T): CapturedFunction<T> {
   if (backend.capture === undefined)
-    throw new UnsupportedError(`capture: backend ${backend.name} does not record launches`, { hint: "run the function each time" });
+    throw new UnsupportedError(`capture: backend ${backend.name} does not record launches`, {
+      hint: "run the function each time",
+    });
   let result: T | undefined;
   const recorded = backend.capture(() => {
     result = fn();
@@ -27,6 +29,9 @@ export function capture<T>(backend: Backend, fn: () => T): CapturedFunction<T> {
 }
 
 /** Overwrites a tensor's elements in place from the host: the way inputs reach a captured function. */
-export function write(t: { readonly backend: Backend; readonly buf: Parameters<Backend["write"]>[0] }, data: ArrayBufferView): void {
+export function write(
+  t: { readonly backend: Backend; readonly buf: Parameters<Backend["write"]>[0] },
+  data: ArrayBufferView,
+): void {
   t.backend.write(t.buf, data);
 }

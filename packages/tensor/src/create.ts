@@ -1,4 +1,4 @@
-import { type Backend, DTypeError, type DType, InvalidArgumentError, type Shape, ShapeError } from "@mamba-ts/backend";
+import { type Backend, type DType, DTypeError, InvalidArgumentError, type Shape, ShapeError } from "@mamba-ts/backend";
 import { show, sizeOf } from "./shape.js";
 import { assertApiVersion, Tensor } from "./tensor.js";
 
@@ -11,10 +11,16 @@ const constructors = { float32: Float32Array, float64: Float64Array, int32: Int3
  * converted if it differs. bf16 and f16 tensors come from `cast`.
  * Throws ShapeError if the count does not fit, InvalidArgumentError for an int32 value that is no int32.
  */
-export function tensor(backend: Backend, data: Numbers, shape: Shape = [data.length], dtype: HostDType = dtypeOf(data)): Tensor {
+export function tensor(
+  backend: Backend,
+  data: Numbers,
+  shape: Shape = [data.length],
+  dtype: HostDType = dtypeOf(data),
+): Tensor {
   if (dtype === "int32" && !(data instanceof Int32Array))
     for (let i = 0; i < data.length; i++)
-      if ((data[i]! | 0) !== data[i]) throw new InvalidArgumentError(`tensor: element ${i} is ${data[i]}, not an int32`);
+      if ((data[i]! | 0) !== data[i])
+        throw new InvalidArgumentError(`tensor: element ${i} is ${data[i]}, not an int32`);
   return fromHost(backend, data, shape, dtype);
 }
 
@@ -22,7 +28,8 @@ export function tensor(backend: Backend, data: Numbers, shape: Shape = [data.len
 export function fromHost(backend: Backend, data: Numbers, shape: Shape, dtype: HostDType): Tensor {
   assertApiVersion(backend);
   expectDType(backend, dtype);
-  for (const n of shape) if (!Number.isInteger(n) || n < 0) throw new ShapeError(`tensor: ${show(shape)} is not a shape`);
+  for (const n of shape)
+    if (!Number.isInteger(n) || n < 0) throw new ShapeError(`tensor: ${show(shape)} is not a shape`);
   if (data.length !== sizeOf(shape)) throw new ShapeError(`tensor: ${data.length} numbers for shape ${show(shape)}`);
   const Typed = constructors[dtype];
   const array = data instanceof Typed ? data : Typed.from(data as ArrayLike<number>);
@@ -63,5 +70,10 @@ export function ones(backend: Backend, shape: Shape, dtype: DType = "float32"): 
 
 /** start, start + 1, … below `end`, as int32. */
 export function range(backend: Backend, start: number, end: number): Tensor {
-  return fromHost(backend, Int32Array.from({ length: Math.max(0, end - start) }, (_, i) => start + i), [Math.max(0, end - start)], "int32");
+  return fromHost(
+    backend,
+    Int32Array.from({ length: Math.max(0, end - start) }, (_, i) => start + i),
+    [Math.max(0, end - start)],
+    "int32",
+  );
 }

@@ -16,7 +16,9 @@ export type TensorOutputs<Name extends string = string> = { readonly [K in Name]
 type AnyFusedOp = FusedOp<unknown, string, string, string>;
 /** Names of the fused ops that have gradients. */
 export type DifferentiableOp = {
-  [K in keyof FusedOps]-?: NonNullable<FusedOps[K]> extends { supports(d: never): unknown; backward?: unknown } ? K : never;
+  [K in keyof FusedOps]-?: NonNullable<FusedOps[K]> extends { supports(d: never): unknown; backward?: unknown }
+    ? K
+    : never;
 }[keyof FusedOps];
 
 /** What core knows of a fused op beside the kernels. */
@@ -64,7 +66,11 @@ export function reportDispatch(op: string, direction: DispatchEvent["direction"]
 }
 
 /** The backend's kernel for this case, with the arguments that may be slices; undefined if it has none. */
-export function kernelFor(backend: Backend, name: keyof FusedOps, descriptor: unknown): { op: AnyFusedOp; strided: ReadonlySet<string> } | undefined {
+export function kernelFor(
+  backend: Backend,
+  name: keyof FusedOps,
+  descriptor: unknown,
+): { op: AnyFusedOp; strided: ReadonlySet<string> } | undefined {
   const op = backend.fused?.[name] as AnyFusedOp | undefined;
   const support = op?.supports(descriptor) ?? false;
   if (op === undefined || support === false) return undefined;
@@ -85,10 +91,24 @@ export function dispatch<D, Name extends string, Output extends string>(
   reportDispatch(definition.name, "forward", kernel === undefined ? "composed" : "fused");
   if (kernel !== undefined) return runKernel(definition, kernel, backend, names, inputs, args, descriptor);
   if (definition.composeBackward === undefined || !isRecording(inputs)) return definition.compose(args, descriptor);
-  const outputs = withoutRecording(() => scope((() => definition.compose(args, descriptor)) as () => never)) as TensorOutputs<Output>;
+  const outputs = withoutRecording(() =>
+    scope((() => definition.compose(args, descriptor)) as () => never),
+  ) as TensorOutputs<Output>;
   const outputNames = Object.keys(outputs) as Output[];
-  record(inputs, outputNames.map((name) => outputs[name]!), inputs, (gs, needs) =>
-    lazily(names, () => composedGradients(definition, args, descriptor, pairs(outputNames, gs), names.filter((_, i) => needs[i]!))),
+  record(
+    inputs,
+    outputNames.map((name) => outputs[name]!),
+    inputs,
+    (gs, needs) =>
+      lazily(names, () =>
+        composedGradients(
+          definition,
+          args,
+          descriptor,
+          pairs(outputNames, gs),
+          names.filter((_, i) => needs[i]!),
+        ),
+      ),
   );
   return outputs;
 }
@@ -104,7 +124,9 @@ function runKernel<D, Name extends string, Output extends string>(
 ): TensorOutputs<Output> {
   const save = isRecording(inputs);
   const declared = definition.outputs(descriptor);
-  const result = withNamedOperands(names, inputs, strided, (operands) => op.forward(operands as never, descriptor, { save }));
+  const result = withNamedOperands(names, inputs, strided, (operands) =>
+    op.forward(operands as never, descriptor, { save }),
+  );
   const outputs = wrap(backend, result.outputs as { readonly [K in Output]?: Buf }, declared);
   const outputNames = Object.keys(outputs) as Output[];
   const made = outputNames.map((name) => outputs[name]!);
@@ -118,8 +140,19 @@ function runKernel<D, Name extends string, Output extends string>(
       if (!fused) return composedGradients(definition, args, descriptor, gradOutputs, wanted);
       const gradNames = Object.keys(gradOutputs) as Output[];
       const grads = withNamedOperands(names, inputs, strided, (operands) =>
-        withNamedOperands(gradNames, gradNames.map((n) => gradOutputs[n]!), new Set(), (gradOperands) =>
-          op.backward!(operands as never, descriptor, named(outputNames, made.map(denseOperand)), result.saved, gradOperands, new Set(wanted)),
+        withNamedOperands(
+          gradNames,
+          gradNames.map((n) => gradOutputs[n]!),
+          new Set(),
+          (gradOperands) =>
+            op.backward!(
+              operands as never,
+              descriptor,
+              named(outputNames, made.map(denseOperand)),
+              result.saved,
+              gradOperands,
+              new Set(wanted),
+            ),
         ),
       );
       return named(
@@ -144,7 +177,10 @@ export function wrap<Output extends string>(
   declared: { readonly [K in Output]?: { readonly shape: Shape; readonly dtype: DType } },
 ): TensorOutputs<Output> {
   const names = Object.keys(declared) as Output[];
-  return named(names, names.map((name) => Tensor.fromBuffer(backend, bufs[name]!, declared[name]!.shape, declared[name]!.dtype)));
+  return named(
+    names,
+    names.map((name) => Tensor.fromBuffer(backend, bufs[name]!, declared[name]!.shape, declared[name]!.dtype)),
+  );
 }
 
 function composedGradients<D, Name extends string, Output extends string>(
@@ -154,7 +190,8 @@ function composedGradients<D, Name extends string, Output extends string>(
   gradOutputs: TensorOutputs<Output>,
   wanted: readonly Name[],
 ): { readonly [K in Name]?: Tensor | undefined } {
-  if (definition.composeBackward !== undefined) return definition.composeBackward(args, descriptor, gradOutputs, new Set(wanted));
+  if (definition.composeBackward !== undefined)
+    return definition.composeBackward(args, descriptor, gradOutputs, new Set(wanted));
   const outputNames = Object.keys(gradOutputs) as Output[];
   const inputs = wanted.map((name) => args[name] as Tensor);
   const gradients = vjp(
@@ -169,16 +206,27 @@ function composedGradients<D, Name extends string, Output extends string>(
 }
 
 /** One thunk per name, all sharing one computation. */
-function lazily<Name extends string>(names: readonly Name[], compute: () => { readonly [K in Name]?: Tensor | undefined }) {
+function lazily<Name extends string>(
+  names: readonly Name[],
+  compute: () => { readonly [K in Name]?: Tensor | undefined },
+) {
   let all: { readonly [K in Name]?: Tensor | undefined } | undefined;
   return names.map((name) => () => (all ??= compute())[name]);
 }
 
-function pairs<Name extends string>(names: readonly Name[], values: readonly (Tensor | undefined)[]): TensorOutputs<Name> {
-  return Object.fromEntries(names.flatMap((name, i) => (values[i] === undefined ? [] : [[name, values[i]]]))) as TensorOutputs<Name>;
+function pairs<Name extends string>(
+  names: readonly Name[],
+  values: readonly (Tensor | undefined)[],
+): TensorOutputs<Name> {
+  return Object.fromEntries(
+    names.flatMap((name, i) => (values[i] === undefined ? [] : [[name, values[i]]])),
+  ) as TensorOutputs<Name>;
 }
 
-function named<Name extends string, T>(names: readonly Name[], values: readonly T[]): { [K in Name]: Exclude<T, undefined> } {
+function named<Name extends string, T>(
+  names: readonly Name[],
+  values: readonly T[],
+): { [K in Name]: Exclude<T, undefined> } {
   return Object.fromEntries(names.map((name, i) => [name, values[i]])) as never;
 }
 

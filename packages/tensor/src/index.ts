@@ -1,8 +1,8 @@
-export { capture, type CapturedFunction, write } from "./capture.js";
+export { type CapturedFunction, capture, write } from "./capture.js";
 export { expectDType, fill, fromBytes, fromHost, ones, range, tensor, zeros } from "./create.js";
 export { type DispatchEvent, watchDispatch } from "./dispatch.js";
 export { clearPadding, type SegmentMarks, segmentMarks } from "./marks.js";
-export { adamW, type AdamWArguments } from "./ops/adamw.js";
+export { type AdamWArguments, adamW } from "./ops/adamw.js";
 export { attention } from "./ops/attention.js";
 export { add, compare, div, logAddExp, maximum, minimum, mul, pow, sub, type TensorOrNumber } from "./ops/binary.js";
 export { causalConv1d } from "./ops/causal-conv1d.js";
@@ -19,15 +19,34 @@ export { matmul } from "./ops/matmul.js";
 export { moe, moeBlockRows } from "./ops/moe.js";
 export { layerNorm, type NormArguments, type NormResult, rmsNorm } from "./ops/norm.js";
 export { argMax, argMin, logSumExp, max, mean, softmax, sum } from "./ops/reduce.js";
-export { sample, type SampleOptions, type SampleResult } from "./ops/sample.js";
-export { selectiveScan, type SelectiveScanArguments, type SelectiveScanResult } from "./ops/selective-scan.js";
+export { type SampleOptions, type SampleResult, sample } from "./ops/sample.js";
+export { type SelectiveScanArguments, type SelectiveScanResult, selectiveScan } from "./ops/selective-scan.js";
 export {
-  abs, accumulationDType, cast, cos, erf, exp, floor, gelu, log, neg, reciprocal, relu, rsqrt, sigmoid, sign, silu, sin, softplus, sqrt, tanh,
+  abs,
+  accumulationDType,
+  cast,
+  cos,
+  erf,
+  exp,
+  floor,
+  gelu,
+  log,
+  neg,
+  reciprocal,
+  relu,
+  rsqrt,
+  sigmoid,
+  sign,
+  silu,
+  sin,
+  softplus,
+  sqrt,
+  tanh,
 } from "./ops/unary.js";
 export { detach, expand, flip, permute, reshape, slice, split, transpose, unsqueeze } from "./ops/view.js";
 export { where } from "./ops/where.js";
 export { philox, randomWords } from "./philox.js";
-export { randomNormal, type RandomOptions, randomUniform, Rng } from "./random.js";
+export { type RandomOptions, Rng, randomNormal, randomUniform } from "./random.js";
 export { keep, scope, type TensorOwner, tensorsIn, tensorsSymbol } from "./scope.js";
 export { broadcastShapes, denseStrides, expectRank, expectShape, sameShape, sizeOf } from "./shape.js";
 export { checkpoint, tapeIsOpen, valueAndGrad, vjp, withoutRecording } from "./tape.js";

@@ -20,7 +20,10 @@ function mulHigh(a: number, b: number): number {
 }
 
 /** One block of four 32-bit words for a 128-bit counter and a 64-bit key, all as unsigned 32-bit words, low word first. */
-export function philox(counter: readonly [number, number, number, number], key: readonly [number, number]): Uint32Array {
+export function philox(
+  counter: readonly [number, number, number, number],
+  key: readonly [number, number],
+): Uint32Array {
   let [c0, c1, c2, c3] = counter;
   let [k0, k1] = key;
   for (let round = 0; round < 10; round++) {

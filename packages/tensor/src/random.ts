@@ -70,7 +70,12 @@ export function randomUniform(
   rng: Rng,
   { low = 0, high = 1, dtype = "float32" }: RandomOptions & { readonly low?: number; readonly high?: number } = {},
 ): Tensor {
-  return fromHost(backend, rng.uniform(sizeOf(shape)).map((u) => low + (high - low) * u), shape, dtype);
+  return fromHost(
+    backend,
+    rng.uniform(sizeOf(shape)).map((u) => low + (high - low) * u),
+    shape,
+    dtype,
+  );
 }
 
 /** A normally distributed tensor. */
@@ -80,5 +85,10 @@ export function randomNormal(
   rng: Rng,
   { mean = 0, std = 1, dtype = "float32" }: RandomOptions & { readonly mean?: number; readonly std?: number } = {},
 ): Tensor {
-  return fromHost(backend, rng.normal(sizeOf(shape)).map((z) => mean + std * z), shape, dtype);
+  return fromHost(
+    backend,
+    rng.normal(sizeOf(shape)).map((z) => mean + std * z),
+    shape,
+    dtype,
+  );
 }

@@ -1,6 +1,14 @@
-import { type Backend, BackendMismatchError, type Buf, type DType, DTypeError, type Operand, type Shape } from "@mamba-ts/backend";
-import { expectSome, touch } from "./tape.js";
+import {
+  type Backend,
+  BackendMismatchError,
+  type Buf,
+  type DType,
+  DTypeError,
+  type Operand,
+  type Shape,
+} from "@mamba-ts/backend";
 import { show } from "./shape.js";
+import { expectSome, touch } from "./tape.js";
 import { denseOperand, Tensor } from "./tensor.js";
 
 /** The backend all tensors share; throws BackendMismatchError. */
@@ -19,13 +27,15 @@ export function commonBackend(op: string, tensors: readonly Tensor[]): Backend {
 export function commonDType(op: string, tensors: readonly Tensor[]): DType {
   const { dtype } = tensors[0]!;
   for (const t of tensors)
-    if (t.dtype !== dtype) throw new DTypeError(`${op}: dtypes differ: ${dtype} and ${t.dtype}`, { hint: "cast(x, dtype) converts" });
+    if (t.dtype !== dtype)
+      throw new DTypeError(`${op}: dtypes differ: ${dtype} and ${t.dtype}`, { hint: "cast(x, dtype) converts" });
   return dtype;
 }
 
 /** Throws DTypeError unless `x` is a floating point tensor. */
 export function expectFloat(op: string, x: Tensor, name = "x"): void {
-  if (x.dtype === "int32" || x.dtype === "q8_0") throw new DTypeError(`${op}: ${name} is ${x.dtype} ${show(x.shape)}, not floating point`);
+  if (x.dtype === "int32" || x.dtype === "q8_0")
+    throw new DTypeError(`${op}: ${name} is ${x.dtype} ${show(x.shape)}, not floating point`);
 }
 
 /** Throws DTypeError unless `x` is int32. */
@@ -34,7 +44,13 @@ export function expectInt(op: string, x: Tensor, name: string): void {
 }
 
 /** Calls a primitive on dense operands, making dense copies where needed, and wraps its result. */
-export function run(op: string, inputs: readonly Tensor[], shape: Shape, dtype: DType, launch: (backend: Backend, operands: readonly Operand[]) => Buf): Tensor {
+export function run(
+  op: string,
+  inputs: readonly Tensor[],
+  shape: Shape,
+  dtype: DType,
+  launch: (backend: Backend, operands: readonly Operand[]) => Buf,
+): Tensor {
   const backend = commonBackend(op, inputs);
   return withOperands(inputs, (operands) => Tensor.fromBuffer(backend, launch(backend, operands), shape, dtype));
 }

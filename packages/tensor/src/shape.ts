@@ -1,4 +1,4 @@
-import { InvalidArgumentError, ShapeError, type Shape } from "@mamba-ts/backend";
+import { InvalidArgumentError, type Shape, ShapeError } from "@mamba-ts/backend";
 
 /** Number of elements of a shape; exact up to 2^53. */
 export function sizeOf(shape: Shape): number {
@@ -39,7 +39,8 @@ export function broadcastShapes(op: string, a: Shape, b: Shape): number[] {
   for (let i = 1; i <= rank; i++) {
     const m = a[a.length - i] ?? 1;
     const n = b[b.length - i] ?? 1;
-    if (m !== n && m !== 1 && n !== 1) throw new ShapeError(`${op}: shapes do not broadcast: ${show(a)} and ${show(b)}`);
+    if (m !== n && m !== 1 && n !== 1)
+      throw new ShapeError(`${op}: shapes do not broadcast: ${show(a)} and ${show(b)}`);
     out[rank - i] = m === 1 ? n : m;
   }
   return out;
@@ -59,8 +60,7 @@ export function show(shape: Shape): string {
 
 /** Throws ShapeError unless `shape` is `want`; `name` and `op` say whose. */
 export function expectShape(op: string, name: string, shape: Shape, want: Shape, hint?: string): void {
-  if (!sameShape(shape, want))
-    throw new ShapeError(`${op}: ${name} is ${show(shape)}, not ${show(want)}`, { hint });
+  if (!sameShape(shape, want)) throw new ShapeError(`${op}: ${name} is ${show(shape)}, not ${show(want)}`, { hint });
 }
 
 /** Throws ShapeError unless `shape` has as many axes as `axes` names; returns the sizes. */

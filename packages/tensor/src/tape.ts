@@ -13,7 +13,10 @@ import { hold, release, type Tensor } from "./tensor.js";
 /** A gradient, computed only when it is asked for. `undefined`: this input has none. */
 export type GradientThunk = (() => Tensor | undefined) | undefined;
 /** Gradients of the outputs (undefined where nothing depends on one) -> one thunk per input. `needs[i]`: input i's is wanted. */
-export type GradientRule = (gradOutputs: readonly (Tensor | undefined)[], needs: readonly boolean[]) => readonly GradientThunk[];
+export type GradientRule = (
+  gradOutputs: readonly (Tensor | undefined)[],
+  needs: readonly boolean[],
+) => readonly GradientThunk[];
 
 interface TapeNode {
   readonly inputs: readonly (number | undefined)[];
@@ -24,7 +27,12 @@ interface TapeNode {
 
 interface Recorder {
   tracks(tensor: Tensor): boolean;
-  add(inputs: readonly (Tensor | undefined)[], outputs: readonly Tensor[], saved: readonly Tensor[], rule: GradientRule): void;
+  add(
+    inputs: readonly (Tensor | undefined)[],
+    outputs: readonly Tensor[],
+    saved: readonly Tensor[],
+    rule: GradientRule,
+  ): void;
   touch(tensor: Tensor): void;
 }
 
@@ -86,7 +94,12 @@ class Tape implements Recorder {
 
   touch(): void {}
 
-  add(inputs: readonly (Tensor | undefined)[], outputs: readonly Tensor[], saved: readonly Tensor[], rule: GradientRule): void {
+  add(
+    inputs: readonly (Tensor | undefined)[],
+    outputs: readonly Tensor[],
+    saved: readonly Tensor[],
+    rule: GradientRule,
+  ): void {
     for (const t of saved) hold(t);
     for (const t of outputs) this.#tracked.add(t.id);
     this.nodes.push({
@@ -98,7 +111,11 @@ class Tape implements Recorder {
   }
 
   /** Walks the nodes backwards from the seeded gradients; `onReady` sees the gradient of each of `wrt` as soon as it is complete. */
-  backward(seeds: readonly (readonly [Tensor, Tensor])[], wrt: readonly Tensor[], onReady: (index: number, g: Tensor | undefined) => void): void {
+  backward(
+    seeds: readonly (readonly [Tensor, Tensor])[],
+    wrt: readonly Tensor[],
+    onReady: (index: number, g: Tensor | undefined) => void,
+  ): void {
     const gradients = new Map<number, Tensor>();
     const accumulate = (id: number, g: Tensor): void => {
       const before = gradients.get(id);
@@ -123,7 +140,10 @@ class Tape implements Recorder {
           const gradOutputs = node.outputs.map((id) => gradients.get(id));
           if (gradOutputs.some((g) => g !== undefined))
             scope(() => {
-              const thunks = node.rule(gradOutputs, node.inputs.map((id) => id !== undefined));
+              const thunks = node.rule(
+                gradOutputs,
+                node.inputs.map((id) => id !== undefined),
+              );
               node.inputs.forEach((id, k) => {
                 const g = id === undefined ? undefined : thunks[k]?.();
                 if (g !== undefined) accumulate(id!, g);
@@ -134,7 +154,8 @@ class Tape implements Recorder {
             gradients.delete(id);
             if (g !== undefined) release(g);
           }
-          for (const id of new Set(node.inputs)) if (id !== undefined && firstUse.get(id) === i && wrtIndices.has(id)) ready(id);
+          for (const id of new Set(node.inputs))
+            if (id !== undefined && firstUse.get(id) === i && wrtIndices.has(id)) ready(id);
         } finally {
           for (const t of node.saved) release(t);
         }
@@ -171,7 +192,8 @@ export function valueAndGrad<T extends { readonly loss: Tensor }>(
     let value: T;
     try {
       value = scope(() => withRecorder(tape, fn as () => never)) as T;
-      if (value.loss.size !== 1) throw new ShapeError(`valueAndGrad: the loss is ${show(value.loss.shape)}, not a scalar`);
+      if (value.loss.size !== 1)
+        throw new ShapeError(`valueAndGrad: the loss is ${show(value.loss.shape)}, not a scalar`);
     } catch (error) {
       tape.discard();
       throw error;

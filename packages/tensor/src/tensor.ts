@@ -111,7 +111,8 @@ export class Tensor {
 
   /** The value of a tensor with one element. */
   async item(): Promise<number> {
-    if (this.size !== 1) throw new InvalidArgumentError(`item: tensor ${show(this.shape)} has ${this.size} elements, not one`);
+    if (this.size !== 1)
+      throw new InvalidArgumentError(`item: tensor ${show(this.shape)} has ${this.size} elements, not one`);
     return (await this.data())[0]!;
   }
 

@@ -37,16 +37,25 @@ export function adamW({ params, grads, m, v }: AdamWArguments, descriptor: AdamW
       expectShape(op, `${name}[${i}]`, t.shape, p.shape);
       if (t.dtype !== p.dtype) throw new DTypeError(`${op}: ${name}[${i}] is ${t.dtype}, its parameter ${p.dtype}`);
     }
-    if (p.dtype !== "float32" && p.dtype !== "float64") throw new DTypeError(`${op}: params[${i}] is ${p.dtype}, not float32 or float64`);
+    if (p.dtype !== "float32" && p.dtype !== "float64")
+      throw new DTypeError(`${op}: params[${i}] is ${p.dtype}, not float32 or float64`);
   });
   const kernel = backend.fused?.adamw;
   const written = [...params, ...m, ...v];
   const fused = kernel?.supports(descriptor) === true && written.every((t) => t.isDense);
   reportDispatch(op, "forward", fused ? "fused" : "composed");
-  if (!fused) return params.forEach((_, i) => composed(params[i]!, grads[i]!, m[i]!, v[i]!, descriptor, descriptor.weightDecay[i]!));
+  if (!fused)
+    return params.forEach((_, i) =>
+      composed(params[i]!, grads[i]!, m[i]!, v[i]!, descriptor, descriptor.weightDecay[i]!),
+    );
   withOperands([...written, ...grads], (operands) =>
     kernel.forward(
-      { param: operands.slice(0, n), m: operands.slice(n, 2 * n), v: operands.slice(2 * n, 3 * n), grad: operands.slice(3 * n) },
+      {
+        param: operands.slice(0, n),
+        m: operands.slice(n, 2 * n),
+        v: operands.slice(2 * n, 3 * n),
+        grad: operands.slice(3 * n),
+      },
       descriptor,
     ),
   );

@@ -19,7 +19,12 @@ type Name = "q" | "k" | "v" | "querySegments" | "keySegments";
 type Args = { readonly [K in Name]?: Tensor | undefined };
 
 /** Attention of queries start … end - 1 to all keys; their scores exist, those of the other queries do not. */
-function attendRows(q: Tensor, { k, v, querySegments, keySegments }: Args, start: number, d: AttentionDescriptor): Tensor {
+function attendRows(
+  q: Tensor,
+  { k, v, querySegments, keySegments }: Args,
+  start: number,
+  d: AttentionDescriptor,
+): Tensor {
   const { batch, keys, heads, kvHeads, headDim } = d;
   const rows = q.shape[1]!;
   const type = accumulationDType(d.dtype);
@@ -29,7 +34,13 @@ function attendRows(q: Tensor, { k, v, querySegments, keySegments }: Args, start
   const queries = reshape(grouped, [batch, kvHeads, perKv * rows, headDim]);
   const kT = permute(cast(k!, type), [0, 2, 1, 3]);
   const scores = reshape(mul(matmul(queries, kT, { transB: true }), d.scale), [batch, kvHeads, perKv, rows, keys]);
-  const seen = visible(q, querySegments === undefined ? undefined : slice(querySegments, 1, start, start + rows), keySegments, start, d);
+  const seen = visible(
+    q,
+    querySegments === undefined ? undefined : slice(querySegments, 1, start, start + rows),
+    keySegments,
+    start,
+    d,
+  );
   const masked = seen === undefined ? scores : where(seen, scores, Number.NEGATIVE_INFINITY);
   const weights = seen === undefined ? softmax(masked, 4) : where(seen, softmaxOrZero(masked), 0);
   const out = matmul(reshape(weights, [batch, kvHeads, perKv * rows, keys]), permute(cast(v!, type), [0, 2, 1, 3]));
@@ -46,7 +57,13 @@ function softmaxOrZero(scores: Tensor): Tensor {
 }
 
 /** int32 mask, broadcastable to [batch, kvHeads, perKv, rows, keys]; undefined if every query sees every key. */
-function visible(q: Tensor, querySegments: Tensor | undefined, keySegments: Tensor | undefined, start: number, d: AttentionDescriptor): Tensor | undefined {
+function visible(
+  q: Tensor,
+  querySegments: Tensor | undefined,
+  keySegments: Tensor | undefined,
+  start: number,
+  d: AttentionDescriptor,
+): Tensor | undefined {
   const rows = q.shape[1]!;
   let seen: Tensor | undefined;
   if (d.causal) {
@@ -68,7 +85,9 @@ const definition: FusedDefinition<AttentionDescriptor, Name, "y"> = {
   name: "attention",
   outputs: ({ batch, queries, heads, headDim, dtype }) => ({ y: { shape: [batch, queries, heads, headDim], dtype } }),
   compose(args, d) {
-    const parts = rangesOf(d, args.q!).map(({ start, end }) => scope(() => attendRows(slice(args.q!, 1, start, end), args, start, d)));
+    const parts = rangesOf(d, args.q!).map(({ start, end }) =>
+      scope(() => attendRows(slice(args.q!, 1, start, end), args, start, d)),
+    );
     return { y: parts.length === 0 ? fill(args.q!.backend, args.q!.shape, 0, d.dtype) : concat(parts, 1) };
   },
   composeBackward(args, d, { y }, needs) {
@@ -77,7 +96,12 @@ const definition: FusedDefinition<AttentionDescriptor, Name, "y"> = {
     const gq = rangesOf(d, args.q!).map(({ start, end }) =>
       scope(() => {
         const rows = slice(args.q!, 1, start, end);
-        const grads = vjp(() => [attendRows(rows, args, start, d)], [rows, args.k, args.v], [slice(y!, 1, start, end)], [needs.has("q"), needs.has("k"), needs.has("v")]);
+        const grads = vjp(
+          () => [attendRows(rows, args, start, d)],
+          [rows, args.k, args.v],
+          [slice(y!, 1, start, end)],
+          [needs.has("q"), needs.has("k"), needs.has("v")],
+        );
         gk.add(grads[1]);
         gv.add(grads[2]);
         return grads[0];
@@ -109,13 +133,30 @@ export function attention(args: {
   commonBackend(op, [q, k, v, ...[querySegments, keySegments].filter((t) => t !== undefined)]);
   expectFloat(op, q, "q");
   const dtype = commonDType(op, [q, k, v]) as FloatDType;
-  const [batch, queries, heads, headDim] = expectRank(op, "q", q.shape, ["batch", "queries", "heads", "headDim"]) as [number, number, number, number];
-  const [, keys, kvHeads] = expectRank(op, "k", k.shape, ["batch", "keys", "kvHeads", "headDim"]) as [number, number, number, number];
+  const [batch, queries, heads, headDim] = expectRank(op, "q", q.shape, ["batch", "queries", "heads", "headDim"]) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const [, keys, kvHeads] = expectRank(op, "k", k.shape, ["batch", "keys", "kvHeads", "headDim"]) as [
+    number,
+    number,
+    number,
+    number,
+  ];
   expectShape(op, "k", k.shape, [batch, keys, kvHeads, headDim]);
   expectShape(op, "v", v.shape, k.shape);
-  if (kvHeads < 1 || heads % kvHeads !== 0) throw new ShapeError(`${op}: ${heads} heads are no multiple of ${kvHeads} key-value heads: q ${show(q.shape)}, k ${show(k.shape)}`);
-  if (causal && keys < queries) throw new ShapeError(`${op}: causal needs at least as many keys as queries: q ${show(q.shape)}, k ${show(k.shape)}`);
-  if ((querySegments === undefined) !== (keySegments === undefined)) throw new InvalidArgumentError(`${op}: querySegments and keySegments come together`);
+  if (kvHeads < 1 || heads % kvHeads !== 0)
+    throw new ShapeError(
+      `${op}: ${heads} heads are no multiple of ${kvHeads} key-value heads: q ${show(q.shape)}, k ${show(k.shape)}`,
+    );
+  if (causal && keys < queries)
+    throw new ShapeError(
+      `${op}: causal needs at least as many keys as queries: q ${show(q.shape)}, k ${show(k.shape)}`,
+    );
+  if ((querySegments === undefined) !== (keySegments === undefined))
+    throw new InvalidArgumentError(`${op}: querySegments and keySegments come together`);
   if (querySegments !== undefined && keySegments !== undefined) {
     expectInt(op, querySegments, "querySegments");
     expectInt(op, keySegments, "keySegments");
@@ -123,6 +164,17 @@ export function attention(args: {
     expectShape(op, "keySegments", keySegments.shape, [batch, keys]);
   }
   const scale = args.scale ?? 1 / Math.sqrt(headDim);
-  const descriptor = { batch, queries, keys, heads, kvHeads, headDim, dtype, causal, scale, hasSegments: querySegments !== undefined };
+  const descriptor = {
+    batch,
+    queries,
+    keys,
+    heads,
+    kvHeads,
+    headDim,
+    dtype,
+    causal,
+    scale,
+    hasSegments: querySegments !== undefined,
+  };
   return dispatch(definition, { q, k, v, querySegments, keySegments }, descriptor).y!;
 }

@@ -38,7 +38,8 @@ function binary(op: BinaryOp, first: TensorOrNumber, second: TensorOrNumber, rul
 /** a + b, broadcast as in NumPy. */
 export const add = (a: TensorOrNumber, b: TensorOrNumber): Tensor => binary("add", a, b, (g) => [() => g, () => g]);
 /** a - b */
-export const sub = (a: TensorOrNumber, b: TensorOrNumber): Tensor => binary("sub", a, b, (g) => [() => g, () => neg(g)]);
+export const sub = (a: TensorOrNumber, b: TensorOrNumber): Tensor =>
+  binary("sub", a, b, (g) => [() => g, () => neg(g)]);
 /** a * b */
 export const mul = (a: TensorOrNumber, b: TensorOrNumber): Tensor =>
   binary("mul", a, b, (g, x, z) => [() => mul(g, z), () => mul(g, x)]);
@@ -65,7 +66,9 @@ export function compare(op: CompareOp, first: TensorOrNumber, second: TensorOrNu
   const a = asTensor(first, second);
   const b = asTensor(second, first);
   commonDType(op, [a, b]);
-  return run(op, [a, b], broadcastShapes(op, a.shape, b.shape), "int32", (backend, [x, z]) => backend.compare(op, x!, z!));
+  return run(op, [a, b], broadcastShapes(op, a.shape, b.shape), "int32", (backend, [x, z]) =>
+    backend.compare(op, x!, z!),
+  );
 }
 
 /** Sums a gradient over the axes that broadcasting added or stretched. */

@@ -64,9 +64,15 @@ function realTaps(all: Tensor, marks: Tensor, width: number): Taps {
  * [batch, length]; `tail` the last width - 1 of each row, [batch, width - 1]. Each position knows the real token before it, and
  * windows follow these links.
  */
-function tapPositions(marks: Tensor, batch: number, total: number, width: number): { back: Tensor[]; tail: Tensor | undefined } {
+function tapPositions(
+  marks: Tensor,
+  batch: number,
+  total: number,
+  width: number,
+): { back: Tensor[]; tail: Tensor | undefined } {
   const { backend } = marks;
-  if (total > 2 ** 24) throw new UnsupportedError("causalConv1d: rows of more than 2^24 tokens with marks", { hint: "split the row" });
+  if (total > 2 ** 24)
+    throw new UnsupportedError("causalConv1d: rows of more than 2^24 tokens with marks", { hint: "split the row" });
   const local = range(backend, 0, total);
   const base = unsqueeze(mul(range(backend, 0, batch), total), 1); // [batch, 1]
   const own = add(base, local); // [batch, total]
@@ -106,7 +112,11 @@ export function causalConv1d(args: {
   commonBackend(op, [x, weight, ...[bias, initialState, marks].filter((t) => t !== undefined)]);
   expectFloat(op, x, "x");
   commonDType(op, [x, weight, ...[bias, initialState].filter((t) => t !== undefined)]);
-  const [batch, length, channels] = expectRank(op, "x", x.shape, ["batch", "length", "channels"]) as [number, number, number];
+  const [batch, length, channels] = expectRank(op, "x", x.shape, ["batch", "length", "channels"]) as [
+    number,
+    number,
+    number,
+  ];
   const width = expectRank(op, "weight", weight.shape, ["channels", "width"])[1]!;
   if (width < 1) throw new ShapeError(`${op}: weight is ${show(weight.shape)}; its width must be at least 1`);
   expectShape(op, "weight", weight.shape, [channels, width]);

@@ -35,7 +35,8 @@ function largestFactor(n: number): number {
 function mixedRadix(x: Complex, n: number, r: number, sign: 1 | -1): Pair {
   const rows = x.re.shape[0]!;
   const rest = n / r;
-  const apart = (t: Tensor | undefined): Tensor | undefined => (t === undefined ? undefined : reshape(t, [rows, r, rest]));
+  const apart = (t: Tensor | undefined): Tensor | undefined =>
+    t === undefined ? undefined : reshape(t, [rows, r, rest]);
   const inner = productFrom(dftMatrix(x.re, r, sign), { re: apart(x.re)!, im: apart(x.im) }); // [rows, k1, j2]
   const turned = times(inner, twiddles(x.re, r, rest, sign));
   const flat = (t: Tensor): Tensor => reshape(t, [rows * r, rest]);
@@ -64,7 +65,13 @@ function bluestein(x: Complex, n: number, sign: 1 | -1): Pair {
 function complexConstant(like: Tensor, shape: readonly number[], angle: (k: number) => number): Pair {
   const size = shape.reduce((a, b) => a * b, 1);
   const angles = Float64Array.from({ length: size }, (_, k) => angle(k));
-  const upload = (f: (x: number) => number): Tensor => hostConstant(like.backend, angles.map((a) => (Number.isNaN(a) ? 0 : f(a))), shape, like.dtype);
+  const upload = (f: (x: number) => number): Tensor =>
+    hostConstant(
+      like.backend,
+      angles.map((a) => (Number.isNaN(a) ? 0 : f(a))),
+      shape,
+      like.dtype,
+    );
   return { re: upload(Math.cos), im: upload(Math.sin) };
 }
 
@@ -88,12 +95,20 @@ function times(a: Complex, b: Pair): Pair {
 
 /** x F for rows x (F is symmetric). */
 function productWith(x: Complex, f: Pair): Pair {
-  return combine(x, (t) => matmul(t, f.re), (t) => matmul(t, f.im));
+  return combine(
+    x,
+    (t) => matmul(t, f.re),
+    (t) => matmul(t, f.im),
+  );
 }
 
 /** F x over the middle axis. */
 function productFrom(f: Pair, x: Complex): Pair {
-  return combine(x, (t) => matmul(f.re, t), (t) => matmul(f.im, t));
+  return combine(
+    x,
+    (t) => matmul(f.re, t),
+    (t) => matmul(f.im, t),
+  );
 }
 
 function combine(x: Complex, byRe: (t: Tensor) => Tensor, byIm: (t: Tensor) => Tensor): Pair {

@@ -41,11 +41,20 @@ function backwards(y: Tensor, n: number): Tensor {
 
 const definition: FusedDefinition<FftDescriptor, "x", "y"> = {
   name: "fft",
-  outputs: ({ rows, n, inverse, dtype }) => ({ y: { shape: inverse ? [rows, n] : [rows, Math.floor(n / 2) + 1, 2], dtype } }),
+  outputs: ({ rows, n, inverse, dtype }) => ({
+    y: { shape: inverse ? [rows, n] : [rows, Math.floor(n / 2) + 1, 2], dtype },
+  }),
   compose: ({ x }, { n, inverse }) => ({ y: inverse ? backwards(x!, n) : forwards(x!, n) }),
   /** The transform is linear: its adjoint is the other direction with the bins weighted by how often they count. */
   composeBackward(_, { n, inverse }, { y }) {
-    return { x: inverse ? scaleBins(rfft(y!), n, (m) => m / n) : irfft(scaleBins(y!, n, (m) => n / m), n) };
+    return {
+      x: inverse
+        ? scaleBins(rfft(y!), n, (m) => m / n)
+        : irfft(
+            scaleBins(y!, n, (m) => n / m),
+            n,
+          ),
+    };
   },
 };
 
@@ -70,11 +79,24 @@ export function irfft(y: Tensor, n: number): Tensor {
   return transform("irfft", y, n, true, lead, [Math.floor(n / 2) + 1, 2], [n]);
 }
 
-function transform(op: string, x: Tensor, n: number, inverse: boolean, lead: readonly number[], from: number[], to: number[]): Tensor {
+function transform(
+  op: string,
+  x: Tensor,
+  n: number,
+  inverse: boolean,
+  lead: readonly number[],
+  from: number[],
+  to: number[],
+): Tensor {
   commonBackend(op, [x]);
   expectFloat(op, x);
-  if (x.dtype === "bf16" || x.dtype === "f16") throw new UnsupportedError(`${op}: ${x.dtype}`, { hint: 'cast(x, "float32") first' });
+  if (x.dtype === "bf16" || x.dtype === "f16")
+    throw new UnsupportedError(`${op}: ${x.dtype}`, { hint: 'cast(x, "float32") first' });
   const rows = sizeOf(lead);
-  const { y } = dispatch(definition, { x: reshape(x, [rows, ...from]) }, { rows, n, inverse, dtype: x.dtype as FloatDType });
+  const { y } = dispatch(
+    definition,
+    { x: reshape(x, [rows, ...from]) },
+    { rows, n, inverse, dtype: x.dtype as FloatDType },
+  );
   return cast(reshape(y!, [...lead, ...to]), x.dtype);
 }

@@ -20,7 +20,17 @@ const definition: FusedDefinition<GatedOutputDescriptor, "y" | "x" | "D" | "z", 
  * (y + D x) silu(z): the skip connection and the gate of a Mamba block; either part may be left out.
  * @param args - y, x?, z? [..., channels]; D? [channels], which needs x
  */
-export function gatedOutput({ y, x, D, z }: { y: Tensor; x?: Tensor | undefined; D?: Tensor | undefined; z?: Tensor | undefined }): Tensor {
+export function gatedOutput({
+  y,
+  x,
+  D,
+  z,
+}: {
+  y: Tensor;
+  x?: Tensor | undefined;
+  D?: Tensor | undefined;
+  z?: Tensor | undefined;
+}): Tensor {
   const op = "gatedOutput";
   commonBackend(op, [y, ...[x, D, z].filter((t) => t !== undefined)]);
   expectFloat(op, y, "y");
@@ -30,8 +40,13 @@ export function gatedOutput({ y, x, D, z }: { y: Tensor; x?: Tensor | undefined;
   if (z !== undefined) expectShape(op, "z", z.shape, y.shape);
   if (D !== undefined) expectShape(op, "D", D.shape, [channels]);
   const rows = sizeOf(y.shape.slice(0, -1));
-  const flat = (t: Tensor | undefined): Tensor | undefined => (t === undefined ? undefined : reshape(t, [rows, channels]));
+  const flat = (t: Tensor | undefined): Tensor | undefined =>
+    t === undefined ? undefined : reshape(t, [rows, channels]);
   const descriptor = { rows, channels, dtype: y.dtype as FloatDType, hasD: D !== undefined, hasZ: z !== undefined };
-  const { out } = dispatch(definition, { y: flat(y), x: D === undefined ? undefined : flat(x), D, z: flat(z) }, descriptor);
+  const { out } = dispatch(
+    definition,
+    { y: flat(y), x: D === undefined ? undefined : flat(x), D, z: flat(z) },
+    descriptor,
+  );
   return reshape(out!, y.shape);
 }

@@ -1,12 +1,12 @@
 import { type Shape, ShapeError } from "@mamba-ts/backend";
+import { range } from "../create.js";
 import { expectInt, run } from "../run.js";
 import { expectShape, resolveAxis, show } from "../shape.js";
 import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
-import { cast } from "./unary.js";
-import { range } from "../create.js";
 import { compare } from "./binary.js";
 import { sum } from "./reduce.js";
+import { cast } from "./unary.js";
 import { unsqueeze } from "./view.js";
 import { where } from "./where.js";
 
@@ -30,7 +30,11 @@ export function gather(x: Tensor, indices: Tensor, axisOrNegative = 0): Tensor {
 export function scatterAdd(shape: Shape, indices: Tensor, updates: Tensor, axisOrNegative = 0): Tensor {
   expectInt("scatterAdd", indices, "indices");
   const axis = resolveAxis("scatterAdd", axisOrNegative, shape.length);
-  expectShape("scatterAdd", "updates", updates.shape, [...shape.slice(0, axis), ...indices.shape, ...shape.slice(axis + 1)]);
+  expectShape("scatterAdd", "updates", updates.shape, [
+    ...shape.slice(0, axis),
+    ...indices.shape,
+    ...shape.slice(axis + 1),
+  ]);
   const y = run("scatterAdd", [indices, updates], shape, updates.dtype, (backend, [at, operand]) =>
     backend.scatterAdd(shape, at!, operand!, axis),
   );

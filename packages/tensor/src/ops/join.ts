@@ -3,8 +3,7 @@ import { commonDType, run } from "../run.js";
 import { resolveAxis, show } from "../shape.js";
 import { expectSome, record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
-import { slice } from "./view.js";
-import { reshape as reshapeTo } from "./view.js";
+import { reshape as reshapeTo, slice } from "./view.js";
 
 /** Joins tensors along an axis; all other axes must agree. */
 export function concat(xs: readonly Tensor[], axisOrNegative: number): Tensor {
@@ -41,7 +40,10 @@ export function stack(xs: readonly Tensor[], axis: number): Tensor {
   const rank = xs[0]!.shape.length;
   const at = axis < 0 ? axis + rank + 1 : axis;
   const views = xs.map((x) => x.shape.flatMap((n, i) => (i === at ? [1, n] : [n])).concat(at === rank ? [1] : []));
-  return concat(xs.map((x, i) => reshapeTo(x, views[i]!)), at);
+  return concat(
+    xs.map((x, i) => reshapeTo(x, views[i]!)),
+    at,
+  );
 }
 
 /** Zeros before and after along one axis; negative amounts trim. */
@@ -50,8 +52,12 @@ export function pad(x: Tensor, axisOrNegative: number, before: number, after: nu
   if (before === 0 && after === 0) return x;
   const n = x.shape[axis]! + before + after;
   if (n < 0) throw new ShapeError(`pad: ${before} and ${after} leave nothing of axis ${axis} of ${show(x.shape)}`);
-  const y = run("pad", [x], x.shape.map((m, i) => (i === axis ? n : m)), x.dtype, (backend, [operand]) =>
-    backend.pad(operand!, axis, before, after),
+  const y = run(
+    "pad",
+    [x],
+    x.shape.map((m, i) => (i === axis ? n : m)),
+    x.dtype,
+    (backend, [operand]) => backend.pad(operand!, axis, before, after),
   );
   record([x], [y], [], ([g]) => [() => pad(g!, axis, -before, -after)]);
   return y;

@@ -21,7 +21,11 @@ export function kvAppend(cache: Tensor, update: Tensor, position: number): void 
   const [batch, capacity] = cache.shape as [number, number];
   const length = update.shape[1] ?? 0;
   const rest = cache.shape.slice(2);
-  if (update.shape.length !== cache.shape.length || update.shape[0] !== batch || rest.some((n, i) => n !== update.shape[i + 2]))
+  if (
+    update.shape.length !== cache.shape.length ||
+    update.shape[0] !== batch ||
+    rest.some((n, i) => n !== update.shape[i + 2])
+  )
     throw new ShapeError(`${op}: update ${show(update.shape)} does not fit the cache ${show(cache.shape)}`);
   if (!Number.isInteger(position) || position < 0 || position + length > capacity)
     throw new InvalidArgumentError(`${op}: ${length} slots from ${position} on do not fit a capacity of ${capacity}`, {

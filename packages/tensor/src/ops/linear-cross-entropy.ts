@@ -37,7 +37,10 @@ const definition: FusedDefinition<LinearCrossEntropyDescriptor, Name, "loss"> = 
     const losses = rangesOf(descriptor, weight!).map(({ start, end }) =>
       scope(() => rowLosses(slice(hidden!, 0, start, end), weight!, slice(targets!, 0, start, end))),
     );
-    return { loss: losses.length === 0 ? fill(weight!.backend, [0], 0, accumulationDType(descriptor.dtype)) : concat(losses, 0) };
+    return {
+      loss:
+        losses.length === 0 ? fill(weight!.backend, [0], 0, accumulationDType(descriptor.dtype)) : concat(losses, 0),
+    };
   },
   composeBackward({ hidden, weight, targets }, descriptor, { loss }, needs) {
     const gWeight = new GradientSum();
@@ -74,7 +77,12 @@ export function linearCrossEntropy(hidden: Tensor, weight: Tensor, targets: Tens
   const vocab = expectRank(op, "weight", weight.shape, ["vocab", "width"])[0]!;
   expectShape(op, "weight", weight.shape, [vocab, width]);
   expectShape(op, "targets", targets.shape, [rows]);
-  if (weight.dtype === "q8_0") throw new UnsupportedError(`${op}: a block-quantised head`, { hint: 'cast(weight, "float32") first' });
-  const { loss } = dispatch(definition, { hidden, weight, targets }, { rows, width, vocab, dtype: hidden.dtype as FloatDType });
+  if (weight.dtype === "q8_0")
+    throw new UnsupportedError(`${op}: a block-quantised head`, { hint: 'cast(weight, "float32") first' });
+  const { loss } = dispatch(
+    definition,
+    { hidden, weight, targets },
+    { rows, width, vocab, dtype: hidden.dtype as FloatDType },
+  );
   return loss!;
 }

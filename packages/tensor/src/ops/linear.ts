@@ -26,12 +26,20 @@ const definition: FusedDefinition<LinearDescriptor, "x" | "weight" | "bias", "y"
  * @param options - bias? [outFeatures]; out: dtype of y, x's by default
  * @returns [..., outFeatures]
  */
-export function linear(x: Tensor, weight: Tensor, { bias, out }: { readonly bias?: Tensor | undefined; readonly out?: FloatDType } = {}): Tensor {
+export function linear(
+  x: Tensor,
+  weight: Tensor,
+  { bias, out }: { readonly bias?: Tensor | undefined; readonly out?: FloatDType } = {},
+): Tensor {
   const op = "linear";
   commonBackend(op, bias === undefined ? [x, weight] : [x, weight, bias]);
   expectFloat(op, x, "x");
-  if (weight.dtype === "int32") throw new DTypeError(`${op}: weight is int32 ${show(weight.shape)}, not floating point`);
-  const [outFeatures, inFeatures] = expectRank(op, "weight", weight.shape, ["outFeatures", "inFeatures"]) as [number, number];
+  if (weight.dtype === "int32")
+    throw new DTypeError(`${op}: weight is int32 ${show(weight.shape)}, not floating point`);
+  const [outFeatures, inFeatures] = expectRank(op, "weight", weight.shape, ["outFeatures", "inFeatures"]) as [
+    number,
+    number,
+  ];
   const lead = x.shape.slice(0, -1);
   expectShape(op, "x", x.shape, [...lead, inFeatures], `weight is ${show(weight.shape)}, stored [out, in]`);
   if (bias !== undefined) expectShape(op, "bias", bias.shape, [outFeatures]);

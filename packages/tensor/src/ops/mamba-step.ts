@@ -1,4 +1,10 @@
-import { InvalidArgumentError, type MambaStepDescriptor, type MambaStepOptional, type MambaStepRequired } from "@mamba-ts/backend";
+import {
+  type Buf,
+  InvalidArgumentError,
+  type MambaStepDescriptor,
+  type MambaStepOptional,
+  type MambaStepRequired,
+} from "@mamba-ts/backend";
 import { kernelFor, reportDispatch, type TensorArgs, withNamedOperands, wrap } from "../dispatch.js";
 import { commonBackend } from "../run.js";
 import { expectShape } from "../shape.js";
@@ -8,8 +14,9 @@ import { accumulationDType } from "./unary.js";
 
 export type MambaStepArguments = { readonly [K in MambaStepRequired]: Tensor } & TensorArgs<MambaStepOptional>;
 export interface MambaStepResult {
-  /** [batch, dModel] */
-  readonly out: Tensor;
+  /** [batch, length, dModel]; the block's output is residual + update, left unadded for the next block's norm to add. */
+  readonly residual: Tensor;
+  readonly update: Tensor | undefined;
   /** [batch, dConv - 1, dInner] */
   readonly convState: Tensor;
   /** [batch, dInner, dState] */
@@ -17,36 +24,49 @@ export interface MambaStepResult {
 }
 
 /**
- * One residual Mamba block on one token per row. Where the backend has a kernel for the whole block and no gradient is wanted, that
- * runs; otherwise `compose`, which is the block's own forward at length 1: there is no second definition of a block.
- * With `descriptor.inPlace` the given states advance where they lie.
+ * One residual Mamba block. Where the backend has a kernel for the whole block at this length and no gradient is wanted, that runs;
+ * otherwise `compose`, which is the block's own forward: there is no second definition of a block.
+ * With `descriptor.inPlace` a kernel advances the given states where they lie, and returns them.
  */
-export function mambaStep(args: MambaStepArguments, descriptor: MambaStepDescriptor, compose: () => MambaStepResult): MambaStepResult {
+export function mambaStep(
+  args: MambaStepArguments,
+  descriptor: MambaStepDescriptor,
+  compose: () => MambaStepResult,
+): MambaStepResult {
   const names = (Object.keys(args) as (keyof typeof args)[]).filter((name) => args[name] !== undefined);
   const inputs = names.map((name) => args[name] as Tensor);
   const backend = commonBackend("mambaStep", inputs);
-  check(args, descriptor);
   const kernel = isRecording(inputs) ? undefined : kernelFor(backend, "mambaStep", descriptor);
-  reportDispatch("mambaStep", "forward", kernel === undefined ? "composed" : "fused");
-  if (kernel === undefined) return compose();
-  const { batch, dModel, dInner, dState, dConv, dtype, inPlace } = descriptor;
+  if (kernel === undefined) {
+    // A block over a whole sequence is not a step that lacks a kernel.
+    if (descriptor.length === 1) reportDispatch("mambaStep", "forward", "composed");
+    return compose();
+  }
+  reportDispatch("mambaStep", "forward", "fused");
+  check(args, descriptor);
+  const { batch, length, dModel, dInner, dState, dConv, dtype, inPlace } = descriptor;
+  const out = { shape: [batch, length, dModel], dtype };
   if (inPlace && !(args.convState.isDense && args.ssmState.isDense))
     throw new InvalidArgumentError("mambaStep: states that advance in place must be dense");
-  const { outputs } = withNamedOperands(names, inputs, kernel.strided, (operands) => kernel.op.forward(operands as never, descriptor, { save: false }));
+  const { outputs } = withNamedOperands(names, inputs, kernel.strided, (operands) =>
+    kernel.op.forward(operands as never, descriptor, { save: false }),
+  );
   if (inPlace) {
-    const { out } = wrap(backend, { out: outputs.out! }, { out: { shape: [batch, dModel], dtype } });
-    return { out: out!, convState: args.convState, ssmState: args.ssmState };
+    const made = wrap(backend, { out: outputs["out"]! }, { out });
+    return { residual: made.out!, update: undefined, convState: args.convState, ssmState: args.ssmState };
   }
-  return wrap(backend, outputs, {
-    out: { shape: [batch, dModel], dtype },
+  const made = wrap(backend, outputs as { readonly [K in "out" | "convState" | "ssmState"]?: Buf }, {
+    out,
     convState: { shape: [batch, dConv - 1, dInner], dtype: args.convState.dtype },
     ssmState: { shape: [batch, dInner, dState], dtype: accumulationDType(dtype) },
-  }) as unknown as MambaStepResult;
+  });
+  return { residual: made.out!, update: undefined, convState: made.convState!, ssmState: made.ssmState! };
 }
 
 function check(args: MambaStepArguments, d: MambaStepDescriptor): void {
   const shapes: { readonly [K in MambaStepRequired | MambaStepOptional]: readonly number[] } = {
-    x: [d.batch, d.dModel],
+    x: [d.batch, d.length, d.dModel],
+    update: [d.batch, d.length, d.dModel],
     normWeight: [d.dModel],
     normBias: [d.dModel],
     inProj: [2 * d.dInner, d.dModel],

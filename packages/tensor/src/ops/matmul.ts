@@ -27,12 +27,17 @@ export function matmul(a: Tensor, b: Tensor, { transA = false, transB = false, o
   const [m, k] = lastTwo(a, transA);
   const [k2, n] = lastTwo(b, transB);
   if (k !== k2)
-    throw new ShapeError(`matmul: inner dimensions differ: a ${show(a.shape)}${transA ? " transposed" : ""}, b ${show(b.shape)}${transB ? " transposed" : ""}`, {
-      hint: transB ? undefined : "weights are stored [out, in]; pass { transB: true }",
-    });
+    throw new ShapeError(
+      `matmul: inner dimensions differ: a ${show(a.shape)}${transA ? " transposed" : ""}, b ${show(b.shape)}${transB ? " transposed" : ""}`,
+      {
+        hint: transB ? undefined : "weights are stored [out, in]; pass { transB: true }",
+      },
+    );
   const lead = broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2));
   const type = out ?? dtype;
-  const y = run("matmul", [a, b], [...lead, m, n], type, (backend, [x, z]) => backend.matmul(x!, z!, { transA, transB, out: type }));
+  const y = run("matmul", [a, b], [...lead, m, n], type, (backend, [x, z]) =>
+    backend.matmul(x!, z!, { transA, transB, out: type }),
+  );
   record([a, b], [y], [a, b], ([gy]) => {
     const g = cast(gy!, dtype);
     return [

@@ -68,7 +68,13 @@ function group(indices: Tensor, descriptor: MoeDescriptor): Grouping {
 }
 
 /** Blocks start … end - 1, their weighted results added to their tokens' rows: [tokens, width]. */
-function runBlocks(args: Args, { blockExpert, slotChoice, blockRows }: Grouping, start: number, end: number, d: MoeDescriptor): Tensor {
+function runBlocks(
+  args: Args,
+  { blockExpert, slotChoice, blockRows }: Grouping,
+  start: number,
+  end: number,
+  d: MoeDescriptor,
+): Tensor {
   const type = accumulationDType(d.dtype);
   const expert = slice(blockExpert, 0, start, end);
   const choice = slice(slotChoice, 0, start, end); // [blocks, blockRows]
@@ -77,7 +83,8 @@ function runBlocks(args: Args, { blockExpert, slotChoice, blockRows }: Grouping,
     return where(compare("lt", choice, 0), -1, quotient);
   });
   const x = gather(cast(args.x!, type), token, 0); // [blocks, blockRows, width]
-  const project = (rows: Tensor, weight: Tensor): Tensor => matmul(rows, cast(gather(weight, expert, 0), type), { transB: true });
+  const project = (rows: Tensor, weight: Tensor): Tensor =>
+    matmul(rows, cast(gather(weight, expert, 0), type), { transB: true });
   const activation = activations[d.activation];
   const up = project(x, args.up!); // [blocks, blockRows, hidden]
   const inner = args.gate === undefined ? activation(up) : mul(activation(project(x, args.gate)), up);
@@ -112,7 +119,11 @@ const definition: FusedDefinition<MoeDescriptor, Name, "y"> = {
     const g = cast(gy!, accumulationDType(d.dtype));
     for (const { start, end } of rangesOf(d, grouping, args.x!))
       scope(() => {
-        const grads = vjp(() => [runBlocks(args, grouping, start, end, d)], names.map((name) => args[name]), [g]);
+        const grads = vjp(
+          () => [runBlocks(args, grouping, start, end, d)],
+          names.map((name) => args[name]),
+          [g],
+        );
         grads.forEach((grad, i) => sums[i]!.add(grad));
       });
     return Object.fromEntries(names.map((name, i) => [name, sums[i]!.take()]));

@@ -11,7 +11,10 @@ import { reshape } from "./view.js";
 type Name = "x" | "weight" | "bias" | "residual";
 
 /** x + residual in the residual's precision, and in the precision statistics are taken in. */
-function residualSum({ x, residual }: TensorArgs<Name>, { dtype, residualDtype }: RmsNormDescriptor): { sum: Tensor; wide: Tensor } {
+function residualSum(
+  { x, residual }: TensorArgs<Name>,
+  { dtype, residualDtype }: RmsNormDescriptor,
+): { sum: Tensor; wide: Tensor } {
   const sum = residual === undefined ? x! : add(cast(x!, residualDtype), residual);
   return { sum, wide: cast(sum, accumulationDType(residual === undefined ? dtype : residualDtype)) };
 }
@@ -70,7 +73,13 @@ export function rmsNorm({ x, weight, residual, eps }: NormArguments): NormResult
 }
 
 /** Layer norm over the last axis (arXiv:1607.06450), with biased variance. */
-export function layerNorm({ x, weight, bias, residual, eps }: NormArguments & { readonly bias?: Tensor | undefined }): NormResult {
+export function layerNorm({
+  x,
+  weight,
+  bias,
+  residual,
+  eps,
+}: NormArguments & { readonly bias?: Tensor | undefined }): NormResult {
   const { descriptor, flat } = describe("layerNorm", { x, weight, bias, residual }, eps);
   const full = { ...descriptor, hasBias: bias !== undefined };
   return unflatten(x, dispatch(layerDefinition, { x: flat(x), weight, bias, residual: flat(residual) }, full));

@@ -1,12 +1,11 @@
 import type { ArgReduceOp } from "@mamba-ts/backend";
 import { run } from "../run.js";
 import { resolveAxis, sizeOf } from "../shape.js";
-import { record } from "../tape.js";
+import { record, withoutRecording } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { compare, div, mul, sub } from "./binary.js";
 import { cast, exp, log } from "./unary.js";
 import { expand, reshape, unsqueeze } from "./view.js";
-import { withoutRecording } from "../tape.js";
 import { where } from "./where.js";
 
 export interface ReduceOptions {
@@ -22,7 +21,13 @@ function flatten(x: Tensor): Tensor {
 export function sum(x: Tensor, axis?: number, { keepDims = false }: ReduceOptions = {}): Tensor {
   if (axis === undefined) return sum(flatten(x), 0);
   const a = resolveAxis("sum", axis, x.shape.length);
-  const y = run("sum", [x], x.shape.filter((_, i) => i !== a), x.dtype, (backend, [operand]) => backend.reduce("sum", operand!, a));
+  const y = run(
+    "sum",
+    [x],
+    x.shape.filter((_, i) => i !== a),
+    x.dtype,
+    (backend, [operand]) => backend.reduce("sum", operand!, a),
+  );
   record([x], [y], [], ([g]) => [() => expand(unsqueeze(g!, a), x.shape)]);
   return keepDims ? unsqueeze(y, a) : y;
 }
@@ -37,7 +42,13 @@ export function mean(x: Tensor, axis?: number, options?: ReduceOptions): Tensor 
 export function max(x: Tensor, axis?: number, { keepDims = false }: ReduceOptions = {}): Tensor {
   if (axis === undefined) return max(flatten(x), 0);
   const a = resolveAxis("max", axis, x.shape.length);
-  const y = run("max", [x], x.shape.filter((_, i) => i !== a), x.dtype, (backend, [operand]) => backend.reduce("max", operand!, a));
+  const y = run(
+    "max",
+    [x],
+    x.shape.filter((_, i) => i !== a),
+    x.dtype,
+    (backend, [operand]) => backend.reduce("max", operand!, a),
+  );
   record([x], [y], [x, y], ([g]) => [
     () => {
       const hit = cast(compare("eq", x, unsqueeze(y, a)), x.dtype);
@@ -49,7 +60,13 @@ export function max(x: Tensor, axis?: number, { keepDims = false }: ReduceOption
 
 function argReduce(op: ArgReduceOp, x: Tensor, axis: number): Tensor {
   const a = resolveAxis(`arg${op}`, axis, x.shape.length);
-  return run(`arg${op}`, [x], x.shape.filter((_, i) => i !== a), "int32", (backend, [operand]) => backend.argReduce(op, operand!, a));
+  return run(
+    `arg${op}`,
+    [x],
+    x.shape.filter((_, i) => i !== a),
+    "int32",
+    (backend, [operand]) => backend.argReduce(op, operand!, a),
+  );
 }
 
 /** Index of the largest element along an axis, int32; the first among equals. */
@@ -62,7 +79,12 @@ export function logSumExp(x: Tensor, axis: number, options: ReduceOptions = {}):
   const top = shift(x, axis);
   const y = log(sum(exp(sub(x, top)), axis, { keepDims: true }));
   const out = sub(y, mul(top, -1));
-  return options.keepDims === true ? out : reshape(out, x.shape.filter((_, i) => i !== resolveAxis("logSumExp", axis, x.shape.length)));
+  return options.keepDims === true
+    ? out
+    : reshape(
+        out,
+        x.shape.filter((_, i) => i !== resolveAxis("logSumExp", axis, x.shape.length)),
+      );
 }
 
 /** exp(x) / sum(exp(x)) over an axis. */

@@ -79,7 +79,8 @@ function composed(logits: Tensor, d: SampleDescriptor): SampleResult {
 function draw(logits: Tensor, d: SampleDescriptor): Tensor {
   const drop = (scores: Tensor, kept: Tensor): Tensor => where(kept, scores, Number.NEGATIVE_INFINITY);
   let scores = logits;
-  if (d.topK > 0) scores = drop(scores, compare("ge", scores, largestFloor(softmax(scores, 1), scores, d.topK, "count")));
+  if (d.topK > 0)
+    scores = drop(scores, compare("ge", scores, largestFloor(softmax(scores, 1), scores, d.topK, "count")));
   if (d.topP < 1) {
     const p = softmax(scores, 1);
     scores = drop(scores, compare("ge", p, largestFloor(p, p, d.topP, "mass")));
@@ -88,7 +89,10 @@ function draw(logits: Tensor, d: SampleDescriptor): Tensor {
     const p = softmax(scores, 1);
     scores = drop(scores, compare("ge", p, mul(max(p, 1, { keepDims: true }), d.minP)));
   }
-  const noise = Float64Array.from(randomWords(d.batch * d.vocab, d.seed, d.counter), (w) => -Math.log(-Math.log((w + 0.5) / 4294967296)));
+  const noise = Float64Array.from(
+    randomWords(d.batch * d.vocab, d.seed, d.counter),
+    (w) => -Math.log(-Math.log((w + 0.5) / 4294967296)),
+  );
   return argMax(add(scores, fromHost(scores.backend, noise, [d.batch, d.vocab], "float32")), 1);
 }
 

@@ -1,12 +1,12 @@
 import type { SelectiveScanDescriptor } from "@mamba-ts/backend";
 import { chunkLength, chunkRanges, GradientSum } from "../chunks.js";
+import { fill } from "../create.js";
 import type { FusedDefinition } from "../dispatch.js";
-import { scope } from "../scope.js";
 import { denseCopy } from "../run.js";
+import { scope } from "../scope.js";
 import { vjp } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { add, compare, mul } from "./binary.js";
-import { fill } from "../create.js";
 import { concat, pad } from "./join.js";
 import { linearScan } from "./linear-scan.js";
 import { sum } from "./reduce.js";
@@ -22,7 +22,11 @@ type ChunkArgs = { readonly [K in Sliced | "A"]?: Tensor | undefined };
  * One chunk, composed. The states of all its steps exist at once, [batch, chunk, dInner, dState], which is why the composition
  * is chunked: a whole sequence of them does not fit.
  */
-function scanChunk(args: ChunkArgs, h0: Tensor, { batch, dInner, dState, groups }: SelectiveScanDescriptor): { y: Tensor; h: Tensor } {
+function scanChunk(
+  args: ChunkArgs,
+  h0: Tensor,
+  { batch, dInner, dState, groups }: SelectiveScanDescriptor,
+): { y: Tensor; h: Tensor } {
   const { A, marks } = args as { A: Tensor; marks?: Tensor };
   const length = args.x!.shape[1]!;
   const type = A.dtype;
@@ -49,12 +53,25 @@ function chunksOf(descriptor: SelectiveScanDescriptor, A: Tensor): { start: numb
   return chunkRanges(length, chunkLength(A.backend, batch * dInner * dState * bytes, length));
 }
 
-function cut(args: { readonly [K in Name]?: Tensor | undefined }, { start, end }: { start: number; end: number }): ChunkArgs {
+function cut(
+  args: { readonly [K in Name]?: Tensor | undefined },
+  { start, end }: { start: number; end: number },
+): ChunkArgs {
   const part = (t: Tensor | undefined): Tensor | undefined => (t === undefined ? undefined : slice(t, 1, start, end));
-  return { x: part(args.x), delta: part(args.delta), B: part(args.B), C: part(args.C), marks: part(args.marks), A: args.A };
+  return {
+    x: part(args.x),
+    delta: part(args.delta),
+    B: part(args.B),
+    C: part(args.C),
+    marks: part(args.marks),
+    A: args.A,
+  };
 }
 
-function startState(args: { readonly [K in Name]?: Tensor | undefined }, { batch, dInner, dState }: SelectiveScanDescriptor): Tensor {
+function startState(
+  args: { readonly [K in Name]?: Tensor | undefined },
+  { batch, dInner, dState }: SelectiveScanDescriptor,
+): Tensor {
   return args.initialState ?? fill(args.A!.backend, [batch, dInner, dState], 0, args.A!.dtype);
 }
 

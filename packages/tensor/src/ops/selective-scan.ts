@@ -1,10 +1,10 @@
 import { DTypeError, type FloatDType, type SelectiveScanDescriptor, ShapeError } from "@mamba-ts/backend";
 import { dispatch, kernelFor } from "../dispatch.js";
+import { clearPadding } from "../marks.js";
 import { commonBackend, expectFloat, expectInt } from "../run.js";
 import { expectRank, expectShape, show } from "../shape.js";
 import type { Tensor } from "../tensor.js";
 import { add } from "./binary.js";
-import { clearPadding } from "../marks.js";
 import { gatedOutput } from "./gated-output.js";
 import { selectiveScanDefinition } from "./selective-scan-composition.js";
 import { accumulationDType, cast, softplus } from "./unary.js";
@@ -91,14 +91,20 @@ function describe(args: SelectiveScanArguments): SelectiveScanDescriptor {
   commonBackend(op, [x, delta, A, B, C, ...[D, z, deltaBias, initialState, marks].filter((t) => t !== undefined)]);
   expectFloat(op, x, "x");
   const dtype = x.dtype as FloatDType;
-  const [batch, length, dInner] = expectRank(op, "x", x.shape, ["batch", "length", "dInner"]) as [number, number, number];
+  const [batch, length, dInner] = expectRank(op, "x", x.shape, ["batch", "length", "dInner"]) as [
+    number,
+    number,
+    number,
+  ];
   const dState = expectRank(op, "A", A.shape, ["dInner", "dState"])[1]!;
   expectShape(op, "A", A.shape, [dInner, dState]);
   expectShape(op, "delta", delta.shape, x.shape);
   const width = expectRank(op, "B", B.shape, ["batch", "length", "groups * dState"])[2]!;
   const groups = dState === 0 ? 1 : width / dState;
   if (!Number.isInteger(groups) || groups < 1 || dInner % groups !== 0)
-    throw new ShapeError(`${op}: B is ${show(B.shape)}; its width is not groups * dState for dState ${dState} and groups dividing dInner ${dInner}`);
+    throw new ShapeError(
+      `${op}: B is ${show(B.shape)}; its width is not groups * dState for dState ${dState} and groups dividing dInner ${dInner}`,
+    );
   expectShape(op, "B", B.shape, [batch, length, width]);
   expectShape(op, "C", C.shape, [batch, length, width]);
   if (D !== undefined) expectShape(op, "D", D.shape, [dInner]);

@@ -40,7 +40,8 @@ export const sigmoid = (x: Tensor): Tensor => unary("sigmoid", x, "y", (g, _, y)
 export const softplus = (x: Tensor): Tensor =>
   unary("softplus", x, "x", (g) => mul(g, where(compare("gt", x, 20), 1, sigmoid(x))));
 /** Gauss error function, absolute error below 1e-6. */
-export const erf = (x: Tensor): Tensor => unary("erf", x, "x", (g) => mul(g, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI))));
+export const erf = (x: Tensor): Tensor =>
+  unary("erf", x, "x", (g) => mul(g, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI))));
 
 /** x sigmoid(x) (arXiv:1702.03118). */
 export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));

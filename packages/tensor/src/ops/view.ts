@@ -38,8 +38,17 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
   if (new Set(order).size !== x.shape.length)
     throw new InvalidArgumentError(`permute: [${axes.join(", ")}] is not an order of the axes of ${show(x.shape)}`);
   touch(x);
-  const y = x.view(order.map((a) => x.shape[a]!), order.map((a) => x.strides[a]!));
-  record([x], [y], [], ([g]) => [() => permute(g!, order.map((_, i) => order.indexOf(i)))]);
+  const y = x.view(
+    order.map((a) => x.shape[a]!),
+    order.map((a) => x.strides[a]!),
+  );
+  record([x], [y], [], ([g]) => [
+    () =>
+      permute(
+        g!,
+        order.map((_, i) => order.indexOf(i)),
+      ),
+  ]);
   return y;
 }
 
@@ -47,11 +56,19 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
 export function transpose(x: Tensor, first = -1, second = -2): Tensor {
   const a = resolveAxis("transpose", first, x.shape.length);
   const b = resolveAxis("transpose", second, x.shape.length);
-  return permute(x, x.shape.map((_, i) => (i === a ? b : i === b ? a : i)));
+  return permute(
+    x,
+    x.shape.map((_, i) => (i === a ? b : i === b ? a : i)),
+  );
 }
 
 /** Elements start … end - 1 along an axis; negative positions count from the end. A view. */
-export function slice(x: Tensor, axisOrNegative: number, start: number, end: number = Number.POSITIVE_INFINITY): Tensor {
+export function slice(
+  x: Tensor,
+  axisOrNegative: number,
+  start: number,
+  end: number = Number.POSITIVE_INFINITY,
+): Tensor {
   const axis = resolveAxis("slice", axisOrNegative, x.shape.length);
   const n = x.shape[axis]!;
   const clamp = (i: number): number => Math.min(n, Math.max(0, i < 0 ? n + i : i));
@@ -59,7 +76,11 @@ export function slice(x: Tensor, axisOrNegative: number, start: number, end: num
   const to = Math.max(from, clamp(end));
   if (from === 0 && to === n) return x;
   touch(x);
-  const y = x.view(x.shape.map((m, i) => (i === axis ? to - from : m)), x.strides, x.offset + from * x.strides[axis]!);
+  const y = x.view(
+    x.shape.map((m, i) => (i === axis ? to - from : m)),
+    x.strides,
+    x.offset + from * x.strides[axis]!,
+  );
   record([x], [y], [], ([g]) => [() => pad(g!, axis, from, n - to)]);
   return y;
 }
@@ -72,11 +93,21 @@ export function split(x: Tensor, sizes: readonly number[], axisOrNegative = -1):
   touch(x);
   let from = 0;
   const parts = sizes.map((n) => {
-    const part = x.view(x.shape.map((m, i) => (i === axis ? n : m)), x.strides, x.offset + from * x.strides[axis]!);
+    const part = x.view(
+      x.shape.map((m, i) => (i === axis ? n : m)),
+      x.strides,
+      x.offset + from * x.strides[axis]!,
+    );
     from += n;
     return part;
   });
-  record([x], parts, [], (gs) => [() => concat(gs.map((g, i) => g ?? fill(x.backend, parts[i]!.shape, 0, x.dtype)), axis)]);
+  record([x], parts, [], (gs) => [
+    () =>
+      concat(
+        gs.map((g, i) => g ?? fill(x.backend, parts[i]!.shape, 0, x.dtype)),
+        axis,
+      ),
+  ]);
   return parts;
 }
 
@@ -87,7 +118,10 @@ export function expand(x: Tensor, shape: Shape): Tensor {
   const fits = lead >= 0 && x.shape.every((n, i) => n === shape[lead + i] || n === 1);
   if (!fits) throw new ShapeError(`expand: ${show(x.shape)} does not expand to ${show(shape)}`);
   touch(x);
-  const y = x.view(shape, shape.map((n, i) => (i < lead || (x.shape[i - lead] === 1 && n !== 1) ? 0 : x.strides[i - lead]!)));
+  const y = x.view(
+    shape,
+    shape.map((n, i) => (i < lead || (x.shape[i - lead] === 1 && n !== 1) ? 0 : x.strides[i - lead]!)),
+  );
   record([x], [y], [], ([g]) => [() => sumTo(g!, x.shape)]);
   return y;
 }
@@ -103,7 +137,11 @@ export function flip(x: Tensor, axisOrNegative: number): Tensor {
   const axis = resolveAxis("flip", axisOrNegative, x.shape.length);
   touch(x);
   const last = Math.max(0, x.shape[axis]! - 1);
-  const y = x.view(x.shape, x.strides.map((s, i) => (i === axis ? -s : s)), x.offset + last * x.strides[axis]!);
+  const y = x.view(
+    x.shape,
+    x.strides.map((s, i) => (i === axis ? -s : s)),
+    x.offset + last * x.strides[axis]!,
+  );
   record([x], [y], [], ([g]) => [() => flip(g!, axis)]);
   return y;
 }

@@ -1,9 +1,9 @@
+import { DTypeError } from "@mamba-ts/backend";
+import { fill } from "../create.js";
 import { commonDType, expectInt, run } from "../run.js";
 import { broadcastShapes } from "../shape.js";
 import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
-import { fill } from "../create.js";
-import { DTypeError } from "@mamba-ts/backend";
 import { sumTo, type TensorOrNumber } from "./binary.js";
 
 /**
@@ -13,7 +13,10 @@ export function where(cond: Tensor, first: TensorOrNumber, second: TensorOrNumbe
   expectInt("where", cond, "cond");
   const like = typeof first === "number" ? second : first;
   if (typeof like === "number") throw new DTypeError("where: two numbers; at least one choice must be a tensor");
-  const [a, b] = [first, second].map((x) => (typeof x === "number" ? fill(like.backend, [], x, like.dtype) : x)) as [Tensor, Tensor];
+  const [a, b] = [first, second].map((x) => (typeof x === "number" ? fill(like.backend, [], x, like.dtype) : x)) as [
+    Tensor,
+    Tensor,
+  ];
   const dtype = commonDType("where", [a, b]);
   const shape = broadcastShapes("where", cond.shape, broadcastShapes("where", a.shape, b.shape));
   const y = run("where", [cond, a, b], shape, dtype, (backend, [c, p, q]) => backend.where(c!, p!, q!));

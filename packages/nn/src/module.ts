@@ -1,0 +1,57 @@
+import { type Backend, type DType, DTypeError } from "@mamba-ts/backend";
+import { type Rng, type Tensor, type TensorOwner, tensorsSymbol } from "@mamba-ts/tensor";
+import { Parameter } from "./parameter.js";
+
+/**
+ * A tree of parameters. Properties that are parameters, modules, or arrays of modules belong to it; their names in a checkpoint are the
+ * properties' in snake case (`inProj` is `in_proj`, `A_log` stays), joined by dots.
+ */
+export abstract class Module implements TensorOwner, Disposable {
+  /** All parameters with their names, in the order of definition. A parameter shared by two modules comes once, under its first name. */
+  *namedParameters(prefix = "", seen: Set<Parameter> = new Set()): Generator<readonly [string, Parameter]> {
+    for (const [key, child] of Object.entries(this) as [string, unknown][]) {
+      const name = `${prefix}${snakeCase(key)}`;
+      if (child instanceof Parameter) {
+        if (!seen.has(child)) {
+          seen.add(child);
+          yield [name, child];
+        }
+      } else if (child instanceof Module) yield* child.namedParameters(`${name}.`, seen);
+      else if (Array.isArray(child))
+        for (const [i, item] of child.entries())
+          if (item instanceof Module) yield* item.namedParameters(`${name}.${i}.`, seen);
+    }
+  }
+
+  parameters(): Parameter[] {
+    return [...this.namedParameters()].map(([, parameter]) => parameter);
+  }
+
+  /** Number of parameters, from the shapes alone. */
+  get parameterCount(): number {
+    return this.parameters().reduce((n, p) => n + p.size, 0);
+  }
+
+  /** Draws first values for every parameter, in order, from one generator: the same seed gives the same model everywhere. */
+  initialise(backend: Backend, rng: Rng, dtype: DType = "float32"): this {
+    if (dtype === "int32") throw new DTypeError("initialise: weights cannot be int32");
+    for (const parameter of this.parameters()) parameter.initialise(backend, rng, dtype);
+    return this;
+  }
+
+  [tensorsSymbol](): Tensor[] {
+    return this.parameters().flatMap((p) => (p.isMaterialised ? [p.value] : []));
+  }
+
+  dispose(): void {
+    for (const parameter of this.parameters()) parameter.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/([a-z0-9])([A-Z])/g, (_, before: string, letter: string) => `${before}_${letter.toLowerCase()}`);
+}

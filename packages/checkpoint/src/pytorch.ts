@@ -1,1 +1,4 @@
-export {};
+import type { ByteReader } from "./reader.js";
+import type { TensorSource } from "./source.js";
+
+export declare function openPytorch(reader: ByteReader): Promise<TensorSource>;

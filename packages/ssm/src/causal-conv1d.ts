@@ -51,8 +51,9 @@ export function causalConv1d(args: ConvArguments): { readonly y: Float64Array; r
     const { of, last } = windows(args, b);
     for (let c = 0; c < channels; c++) {
       for (let t = 0; t < length; t++) {
-        if (of[t] === undefined) continue;
-        const sum = weighted(args, b, c, of[t]);
+        const window = of[t];
+        if (window === undefined) continue;
+        const sum = weighted(args, b, c, window);
         y[(b * length + t) * channels + c] = activation === "silu" ? silu(sum) : sum;
       }
       last.forEach((at, k) => {

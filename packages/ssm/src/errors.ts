@@ -1,6 +1,8 @@
+const marker: unique symbol = Symbol.for("mamba-ts.error") as never;
+
 /** A wrong argument: the message names it, with shapes. Carries the marker that `isMambaError` of @mamba-ts/backend looks for. */
 export class SsmError extends Error {
-  readonly [Symbol.for("mamba-ts.error")] = true;
+  readonly [marker] = true;
   constructor(
     readonly code: "shape" | "invalid-argument",
     message: string,

@@ -1,0 +1,75 @@
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { CheckpointError } from "@mamba-ts/backend";
+import { openSafetensors } from "../safetensors.js";
+import { openSharded } from "../sharded.js";
+import type { TensorSource } from "../source.js";
+import { fileReader } from "./file-reader.js";
+
+/** A checkpoint on disk: its configuration, its tensors, and the tokenizer's files if it has them. */
+export interface CheckpointFolder {
+  readonly path: string;
+  readonly config: unknown;
+  readonly source: TensorSource;
+  readonly tokenizer: { readonly json: unknown; readonly config: unknown } | undefined;
+}
+
+/** Parses a JSON file; throws CheckpointError naming it. */
+export async function readJson(path: string): Promise<unknown> {
+  const text = await readFile(path, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    throw new CheckpointError(cause.code === "ENOENT" ? `${path} does not exist` : `${path} cannot be read: ${cause.message}`, { cause });
+  });
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new CheckpointError(`${path} is not JSON: ${(cause as Error).message}`, { cause });
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * Opens a folder with `config.json` and `model.safetensors`, `model.safetensors.index.json` or `pytorch_model.bin`.
+ * Throws CheckpointError naming what is missing or damaged.
+ */
+export async function openCheckpoint(path: string): Promise<CheckpointFolder> {
+  if (!(await exists(path))) throw new CheckpointError(`${path} does not exist`);
+  const at = (file: string): string => join(path, file);
+  const config = await readJson(at("config.json"));
+  const source = await openWeights(path, at);
+  const hasTokenizer = await exists(at("tokenizer.json"));
+  return {
+    path,
+    config,
+    source,
+    tokenizer: hasTokenizer
+      ? {
+          json: await readJson(at("tokenizer.json")),
+          config: (await exists(at("tokenizer_config.json"))) ? await readJson(at("tokenizer_config.json")) : {},
+        }
+      : undefined,
+  };
+}
+
+async function openWeights(path: string, at: (file: string) => string): Promise<TensorSource> {
+  const open = async (file: string): Promise<TensorSource> => {
+    const reader = await fileReader(at(file));
+    return openSafetensors(reader).catch(async (error: unknown) => {
+      await reader.close();
+      throw error;
+    });
+  };
+  if (await exists(at("model.safetensors"))) return open("model.safetensors");
+  const index = "model.safetensors.index.json";
+  if (await exists(at(index))) return openSharded(at(index), await readJson(at(index)), open);
+  if (await exists(at("pytorch_model.bin"))) {
+    const { openPytorch } = await import("../pytorch.js");
+    return openPytorch(await fileReader(at("pytorch_model.bin")));
+  }
+  throw new CheckpointError(`${path} holds no model.safetensors, ${index} or pytorch_model.bin`);
+}

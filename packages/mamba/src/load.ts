@@ -1,1 +1,3 @@
-export {};
+export { detectNaming, type Naming, namings } from "./checkpoint-names.js";
+export { parseConfig, toTransformersConfig } from "./hf-config.js";
+export { type LoadOptions, type LoadProgress, loadMambaFrom } from "./load-source.js";

@@ -10,17 +10,21 @@ export abstract class Module implements TensorOwner, Disposable {
   /** All parameters with their names, in the order of definition. A parameter shared by two modules comes once, under its first name. */
   *namedParameters(prefix = "", seen: Set<Parameter> = new Set()): Generator<readonly [string, Parameter]> {
     for (const [key, child] of Object.entries(this) as [string, unknown][]) {
-      const name = `${prefix}${snakeCase(key)}`;
       if (child instanceof Parameter) {
         if (!seen.has(child)) {
           seen.add(child);
-          yield [name, child];
+          yield [`${prefix}${snakeCase(key)}`, child];
         }
-      } else if (child instanceof Module) yield* child.namedParameters(`${name}.`, seen);
+      } else if (child instanceof Module) yield* child.namedParameters(prefix + this.prefixOf(key), seen);
       else if (Array.isArray(child))
         for (const [i, item] of child.entries())
-          if (item instanceof Module) yield* item.namedParameters(`${name}.${i}.`, seen);
+          if (item instanceof Module) yield* item.namedParameters(`${prefix}${this.prefixOf(key)}${i}.`, seen);
     }
+  }
+
+  /** What the names of a child's parameters begin with; override where checkpoints have a flatter tree than the code. */
+  protected prefixOf(key: string): string {
+    return `${snakeCase(key)}.`;
   }
 
   parameters(): Parameter[] {

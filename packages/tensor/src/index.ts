@@ -43,7 +43,7 @@ export {
   sqrt,
   tanh,
 } from "./ops/unary.js";
-export { detach, expand, flip, permute, reshape, slice, split, transpose, unsqueeze } from "./ops/view.js";
+export { copy, detach, expand, flip, permute, reshape, slice, split, transpose, unsqueeze } from "./ops/view.js";
 export { where } from "./ops/where.js";
 export { philox, randomWords } from "./philox.js";
 export { type RandomOptions, Rng, randomNormal, randomUniform } from "./random.js";

@@ -151,3 +151,11 @@ export function detach(x: Tensor): Tensor {
   touch(x);
   return x.view(x.shape, x.strides);
 }
+
+/** A dense copy with memory of its own. */
+export function copy(x: Tensor): Tensor {
+  touch(x);
+  const y = denseCopy(x);
+  record([x], [y], [], ([g]) => [() => g]);
+  return y;
+}

@@ -252,6 +252,11 @@ export class Mamba extends Module {
     return new MambaState(this.backbone.layers.map(layer), new Int32Array(batch).fill(-1));
   }
 
+  /** The inverse of a state's `save`. */
+  restoreState(bytes: Uint8Array): Promise<MambaState> {
+    return MambaState.restore(bytes, { backend: this.backend, config: this.#config });
+  }
+
   #streamDType(): "float32" | "float64" {
     return this.backbone.embeddings.weight.value.dtype === "float64" ? "float64" : "float32";
   }

@@ -19,7 +19,7 @@ export class Linear extends Module {
   constructor(inFeatures: number, outFeatures: number, { bias = false, init, biasInit }: LinearOptions = {}) {
     super();
     this.weight = new Parameter([outFeatures, inFeatures], { init: init ?? fanInUniform(inFeatures) });
-    if (bias) this.bias = new Parameter([outFeatures], { init: biasInit ?? constant(0), decay: false });
+    if (bias) this.bias = new Parameter([outFeatures], { init: biasInit ?? constant(0), decay: false, keepFloat32: true });
   }
 
   /** @param x - [..., inFeatures]  @param out - dtype of the result, x's by default  @returns [..., outFeatures] */
@@ -96,8 +96,8 @@ export class CausalConv1d extends Module {
   constructor(channels: number, width: number, { bias, activation = "none" }: ConvOptions) {
     super();
     // PyTorch's fan-in of a depthwise kernel is its width.
-    this.weight = new Parameter([channels, 1, width], { init: fanInUniform(width) });
-    if (bias) this.bias = new Parameter([channels], { init: fanInUniform(width), decay: false });
+    this.weight = new Parameter([channels, 1, width], { init: fanInUniform(width), keepFloat32: true });
+    if (bias) this.bias = new Parameter([channels], { init: fanInUniform(width), decay: false, keepFloat32: true });
     this.#activation = activation;
   }
 

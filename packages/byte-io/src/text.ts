@@ -1,0 +1,46 @@
+import { ByteDataError } from "./errors.js";
+
+/** The UTF-8 bytes of a text. A lone surrogate becomes U+FFFD, as everywhere on the web. */
+export function encodeBytes(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+export interface DecodeOptions {
+  /** Throw ByteDataError at invalid UTF-8 instead of writing U+FFFD. */
+  readonly fatal?: boolean;
+}
+
+/** The text of UTF-8 bytes. A byte order mark is kept. */
+export function decodeBytes(bytes: Uint8Array, { fatal = false }: DecodeOptions = {}): string {
+  const decoder = new Utf8Decoder({ fatal });
+  return decoder.push(bytes) + decoder.flush();
+}
+
+/**
+ * Decodes UTF-8 as it arrives, in pieces of any size: what it returns never ends inside a character, and all that it returns is what
+ * decoding the whole at once would give.
+ */
+export class Utf8Decoder {
+  readonly #decoder: TextDecoder;
+  constructor({ fatal = false }: DecodeOptions = {}) {
+    this.#decoder = new TextDecoder("utf-8", { fatal, ignoreBOM: true });
+  }
+
+  /** The characters that are complete by now. */
+  push(bytes: Uint8Array): string {
+    return this.#decode(bytes, true);
+  }
+
+  /** Ends the text: an unfinished character becomes U+FFFD (or an error). The decoder can be used again. */
+  flush(): string {
+    return this.#decode(new Uint8Array(0), false);
+  }
+
+  #decode(bytes: Uint8Array, stream: boolean): string {
+    try {
+      return this.#decoder.decode(bytes, { stream });
+    } catch (cause) {
+      throw new ByteDataError("the bytes are not UTF-8", "read them as bytes, or decode without `fatal`", { cause });
+    }
+  }
+}

@@ -1,0 +1,25 @@
+import type { Module } from "@mamba-ts/nn";
+import type { Tensor, TensorOwner } from "@mamba-ts/tensor";
+
+/** A state that a language model hands on: opaque to training, which keeps, saves and frees it. */
+export interface CarriedState extends TensorOwner, Disposable {
+  clone(): CarriedState;
+  save(): Promise<Uint8Array>;
+}
+
+/** What training needs of a language model; every language model of this project is one. `S` is its state. */
+export interface LanguageModel<S extends CarriedState> extends Module {
+  /** [vocabSize, dModel] */
+  readonly headWeight: Tensor;
+  forward(
+    input: readonly ArrayLike<number>[],
+    options: {
+      readonly state?: S | undefined;
+      readonly segments?: readonly ArrayLike<number>[] | undefined;
+      readonly logits: "none";
+      readonly train: true;
+      readonly recompute: boolean;
+    },
+  ): { readonly hidden: Tensor; readonly state: S };
+  restoreState(bytes: Uint8Array): Promise<S>;
+}

@@ -1,0 +1,165 @@
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { appendFile, mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Backend } from "@mamba-ts/backend";
+import type { ByteSource } from "@mamba-ts/byte-io";
+import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
+import { Mamba, type MambaConfig, type MambaState } from "@mamba-ts/mamba";
+import { mambaTensors, toTransformersConfig } from "@mamba-ts/mamba/load";
+import { byteTokens, contiguousWindows, cosineSchedule, evaluate, randomWindows, type StepReport, Trainer } from "@mamba-ts/train";
+import { resumeTraining, saveTraining } from "@mamba-ts/train/node";
+import { type LogLine, lossPlot } from "../lib/loss-plot.js";
+import { count, duration, type Output } from "../lib/output.js";
+import { openTexts } from "../lib/text-files.js";
+
+export interface TrainOptions {
+  readonly data: readonly string[];
+  readonly except: readonly string[];
+  readonly valid?: string;
+  readonly out: string;
+  readonly dModel: number;
+  readonly nLayer: number;
+  readonly dState: number;
+  readonly steps: number;
+  readonly batch: number;
+  readonly length: number;
+  readonly accumulate: number;
+  readonly lr: number;
+  readonly finalLr: number;
+  readonly warmup: number;
+  readonly weightDecay: number;
+  readonly clip: number;
+  readonly seed: number;
+  readonly carry: boolean;
+  readonly recompute: boolean;
+  readonly evalEvery: number;
+  readonly evalBytes: number;
+  readonly saveEvery: number;
+  readonly resume: boolean;
+}
+
+/** Everything the numbers of a run depend on; a checkpoint belongs to the run with the same one. */
+export function fingerprintOf(options: TrainOptions, config: MambaConfig, dataHash: string): string {
+  const { batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry } = options;
+  return JSON.stringify({ config, data: dataHash, batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry });
+}
+
+/** A hash of the whole corpus, read in pieces. */
+export async function hashOf(source: ByteSource): Promise<string> {
+  const hash = createHash("sha256");
+  const piece = 2 ** 22;
+  for (let at = 0; at < source.size; at += piece) hash.update(await source.read(at, Math.min(piece, source.size - at)));
+  return hash.digest("hex");
+}
+
+export async function train(options: TrainOptions, { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal }): Promise<void> {
+  const config: MambaConfig = { dModel: options.dModel, nLayer: options.nLayer, dState: options.dState, vocabSize: 256 };
+  const text = await openTexts(options.data, options.except);
+  const valid = options.valid === undefined ? undefined : await openTexts([options.valid]);
+  const model = Mamba.create(config, { backend, seed: options.seed });
+  const windows = { batch: options.batch, length: options.length, seed: options.seed };
+  const data = options.carry ? contiguousWindows(byteTokens(text), windows) : randomWindows(byteTokens(text), windows);
+  const schedule = cosineSchedule({ peak: options.lr, final: options.finalLr, warmup: options.warmup, total: options.steps });
+  const trainer = new Trainer<MambaState>(model, {
+    data,
+    schedule,
+    optimizer: { weightDecay: options.weightDecay },
+    clip: options.clip,
+    accumulate: options.accumulate,
+    carryState: options.carry,
+    recompute: options.recompute,
+  });
+  try {
+    const fingerprint = fingerprintOf(options, config, await hashOf(text));
+    const log = new RunLog(options.out);
+    const checkpoint = join(options.out, "training.safetensors");
+    await mkdir(options.out, { recursive: true });
+    if (options.resume && existsSync(checkpoint)) {
+      await resumeTraining(checkpoint, trainer, fingerprint);
+      await log.rewind(trainer.step);
+      output.note(`resumed after step ${trainer.step}`);
+    } else await log.start({ fingerprint, parameters: model.parameterCount, bytes: text.size, backend: backend.name, device: backend.device });
+    output.note(`${count(model.parameterCount)} parameters, ${count(text.size)} bytes of text, ${backend.device}`);
+
+    const save = async (): Promise<void> => {
+      await saveTraining(checkpoint, trainer, fingerprint);
+      await saveModel(options.out, model);
+      await log.plot();
+    };
+    const began = performance.now();
+    const first = trainer.step;
+    try {
+      while (trainer.step < options.steps) {
+        const report = await trainer.update(signal);
+        const isLast = report.step === options.steps;
+        const validation = valid !== undefined && (report.step % options.evalEvery === 0 || isLast) ? await validate(model, valid, options.evalBytes) : undefined;
+        await log.add(report, validation);
+        show(output, report, validation, options.steps, (performance.now() - began) / 1000 / (report.step - first));
+        if (report.step % options.saveEvery === 0 && !isLast) await save();
+      }
+    } finally {
+      // Interrupted or failed, what has been learnt is kept; resuming goes on to the same numbers.
+      if (trainer.step > first) await save();
+    }
+    output.result(`saved to ${options.out}`, { out: options.out, step: trainer.step });
+  } finally {
+    trainer.dispose();
+    model.dispose();
+    await text.close();
+    await valid?.close();
+  }
+}
+
+async function validate(model: Mamba, valid: ByteSource, limit: number): Promise<number> {
+  return (await evaluate(model, byteTokens(valid), { limit: limit === 0 ? valid.size : limit })).bitsPerByte;
+}
+
+export async function saveModel(folder: string, model: Mamba): Promise<void> {
+  await saveSafetensors(join(folder, "model.safetensors"), mambaTensors(model), { metadata: { format: "pt" } });
+  await atomicWrite(join(folder, "config.json"), `${JSON.stringify(toTransformersConfig(model.config), null, 2)}\n`);
+}
+
+function show(output: Output, report: StepReport, validation: number | undefined, steps: number, secondsPerStep: number): void {
+  const { step, loss, bitsPerByte, tokens, seconds, gradientNorm, learningRate } = report;
+  const line = `step ${step}/${steps}  loss ${loss.toFixed(4)}  ${bitsPerByte.toFixed(3)} bits/byte  |g| ${gradientNorm.toFixed(2)}  lr ${learningRate.toExponential(1)}  ${count(Math.round(tokens / seconds))} bytes/s  ${duration((steps - step) * secondsPerStep)} left`;
+  if (output.json) output.result("", { ...report, ...(validation === undefined ? {} : { validation }) });
+  else if (validation !== undefined) output.note(`${line}  held out ${validation.toFixed(3)} bits/byte`);
+  else output.progress(line);
+}
+
+/** The log of a run: one JSON object per line, the first describing the run. */
+class RunLog {
+  readonly #path: string;
+  constructor(readonly folder: string) {
+    this.#path = join(folder, "training.jsonl");
+  }
+
+  async start(description: object): Promise<void> {
+    await atomicWrite(this.#path, `${JSON.stringify({ run: description })}\n`);
+  }
+
+  async add({ step, loss, gradientNorm, learningRate, seconds }: StepReport, validation: number | undefined): Promise<void> {
+    const line = { step, loss, gradientNorm: round(gradientNorm), learningRate: round(learningRate), seconds: round(seconds), ...(validation === undefined ? {} : { validation: round(validation) }) };
+    await appendFile(this.#path, `${JSON.stringify(line)}\n`);
+  }
+
+  async lines(): Promise<LogLine[]> {
+    const text = await readFile(this.#path, "utf8").catch(() => "");
+    return text.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as LogLine]));
+  }
+
+  /** Drops what was logged after the checkpoint that is resumed from. */
+  async rewind(step: number): Promise<void> {
+    const kept = (await this.lines()).filter((line) => line.step === undefined || line.step <= step);
+    await atomicWrite(this.#path, kept.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  }
+
+  async plot(): Promise<void> {
+    await atomicWrite(join(this.folder, "loss.svg"), lossPlot(await this.lines()));
+  }
+}
+
+function round(x: number): number {
+  return Number(x.toPrecision(5));
+}

@@ -1,0 +1,64 @@
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type Backend, InvalidArgumentError, isMambaError, UnsupportedError } from "@mamba-ts/backend";
+
+/** Our own, the fastest first. */
+export const knownBackends = ["cuda", "webgpu", "wasm", "cpu"] as const;
+
+interface BackendModule {
+  createBackend(): Promise<Backend>;
+}
+
+function specifier(name: string): string {
+  if ((knownBackends as readonly string[]).includes(name)) return `@mamba-ts/backend-${name}`;
+  if (/^[./]|^file:|\.[cm]?js$/.test(name)) return name.startsWith("file:") ? name : pathToFileURL(resolve(name)).href;
+  return name;
+}
+
+/** Loads a backend by our name for it, by package, or by path. */
+export async function openBackend(name: string): Promise<Backend> {
+  let module: Partial<BackendModule>;
+  try {
+    module = (await import(specifier(name))) as Partial<BackendModule>;
+  } catch (cause) {
+    throw new InvalidArgumentError(`backend ${name} cannot be loaded: ${(cause as Error).message.split("\n")[0]}`, {
+      hint: "give cpu, or a package or a path to a module that exports createBackend()",
+      cause,
+    });
+  }
+  if (typeof module.createBackend !== "function") throw new UnsupportedError(`backend ${name}: its module exports no createBackend()`);
+  return module.createBackend();
+}
+
+export interface BackendStatus {
+  readonly name: string;
+  readonly available: boolean;
+  readonly device?: string;
+  readonly dtypes?: readonly string[];
+  readonly fused?: readonly string[];
+  readonly reason?: string;
+}
+
+/** Tries every known backend. */
+export async function listBackends(): Promise<BackendStatus[]> {
+  const found: BackendStatus[] = [];
+  for (const name of knownBackends) {
+    try {
+      const backend = await openBackend(name);
+      found.push({ name, available: true, device: backend.device, dtypes: [...backend.dtypes], fused: Object.keys(backend.fused ?? {}) });
+      backend[Symbol.dispose]();
+    } catch (error) {
+      const missing = isMambaError(error, "invalid-argument");
+      found.push({ name, available: false, reason: missing ? "not installed" : (error as Error).message });
+    }
+  }
+  return found;
+}
+
+/** The named backend, or the best one that works here. */
+export async function chooseBackend(name: string | undefined): Promise<Backend> {
+  if (name !== undefined && name !== "auto") return openBackend(name);
+  const best = (await listBackends()).find((b) => b.available);
+  if (best === undefined) throw new UnsupportedError("no backend works here", { hint: "install @mamba-ts/backend-cpu" });
+  return openBackend(best.name);
+}

@@ -1,8 +1,14 @@
-import { Command } from "commander";
 import type { Backend } from "@mamba-ts/backend";
+import { Command } from "commander";
+import { convert, type ConvertOptions } from "./commands/convert.js";
+import { demo } from "./commands/demo.js";
+import { evalModel, type EvalOptions } from "./commands/eval.js";
+import { forward, type ForwardCommandOptions } from "./commands/forward.js";
+import { type GenerateCommandOptions, generateText } from "./commands/generate.js";
+import { inspect } from "./commands/inspect.js";
 import { train, type TrainOptions } from "./commands/train.js";
-import { chooseBackend } from "./lib/backend.js";
-import { integer, real } from "./lib/numbers.js";
+import { type BackendStatus, chooseBackend, listBackends } from "./lib/backend.js";
+import { choice, integer, real, tokenList } from "./lib/numbers.js";
 import { createOutput, type Output, reportError } from "./lib/output.js";
 
 const program = new Command("mamba").description("State space models: generate, train, evaluate, inspect, convert.").showHelpAfterError();
@@ -17,7 +23,7 @@ interface Context {
 function command<T>(name: string, description: string, run: (options: T, context: Context, args: string[]) => Promise<void>, needsBackend = true): Command {
   const sub = program.command(name).description(description).option("--json", "print results as JSON", false);
   if (needsBackend) sub.option("--backend <name>", "cpu, wasm, webgpu, cuda, a package, or a path to a module", "auto");
-  sub.action(async (...all: unknown[]) => {
+  sub.action(async () => {
     const options = sub.opts<T & { json: boolean; backend?: string }>();
     const controller = new AbortController();
     process.once("SIGINT", () => {
@@ -34,7 +40,6 @@ function command<T>(name: string, description: string, run: (options: T, context
       process.exitCode = reportError(error, options.json);
     } finally {
       backend?.[Symbol.dispose]();
-      void all;
     }
   });
   return sub;
@@ -64,6 +69,53 @@ command<TrainOptions>("train", "Train a byte-level Mamba on text files; Ctrl-C s
   .option("--eval-bytes <n>", "bytes to evaluate on; 0: all", integer("--eval-bytes"), 16384)
   .option("--save-every <n>", "steps between checkpoints", integer("--save-every", 1), 100)
   .option("--resume", "go on from the checkpoint in --out", false);
+
+command<GenerateCommandOptions>("generate", "Continue a prompt, streaming.", generateText)
+  .requiredOption("--model <folder>", "a checkpoint's folder, or a hub repository")
+  .option("--prompt <text>", "text to continue")
+  .option("--prompt-tokens <ids>", "token ids to continue, as 1,2,3", tokenList)
+  .option("--max-tokens <n>", "tokens to make", integer("--max-tokens"), 128)
+  .option("--temperature <x>", "0 takes the most probable token", real("--temperature", 0), 1)
+  .option("--top-k <n>", "keep the n most probable tokens; 0: all", integer("--top-k"), 0)
+  .option("--top-p <x>", "keep the most probable tokens up to this probability", real("--top-p", 0, 1), 1)
+  .option("--min-p <x>", "drop tokens below this fraction of the best", real("--min-p", 0, 1), 0)
+  .option("--repetition-penalty <x>", "above 1 penalises tokens that have occurred", real("--repetition-penalty", 0), 1)
+  .option("--seed <n>", "of the sampling", integer("--seed"), 0)
+  .option("--stop <texts...>", "texts that end the continuation", []);
+
+command<EvalOptions>("eval", "Bits per byte and perplexity on a text, or LAMBADA accuracy.", evalModel)
+  .requiredOption("--model <folder>", "a checkpoint's folder, or a hub repository")
+  .option("--text <path>", "a text file, or a folder of .txt files")
+  .option("--lambada <file>", "LAMBADA as JSON lines with a text each")
+  .option("--limit <n>", "tokens or passages at most; 0: all", integer("--limit"), 0)
+  .option("--chunk <n>", "tokens per forward pass", integer("--chunk", 1), 1024);
+
+command<ForwardCommandOptions>("forward", "Run a model on given tokens and write logits, loss, hidden states and gradients.", forward)
+  .requiredOption("--model <folder>", "a checkpoint's folder")
+  .requiredOption("--input <file>", "a safetensors file with input_ids [B, L]")
+  .requiredOption("--output <file>", "the safetensors file to write")
+  .option("--gradients", "also write grad.NAME for every parameter", false);
+
+command<{ model: string; tensors: boolean }>("inspect", "Show a checkpoint's config, tensors and memory need.", inspect, false)
+  .requiredOption("--model <folder>", "a checkpoint's folder")
+  .option("--tensors", "list every tensor", false);
+
+command<ConvertOptions>("convert", "Write a checkpoint under another naming or in another dtype.", convert)
+  .requiredOption("--model <folder>", "a checkpoint's folder")
+  .requiredOption("--out <folder>", "where the converted one goes")
+  .option("--dtype <name>", "float32, bf16 or f16", choice("--dtype", ["float32", "bf16", "f16"]), "float32")
+  .option("--naming <name>", "transformers or state-spaces", choice("--naming", ["transformers", "state-spaces"]), "transformers");
+
+command("backends", "List the backends and whether they work here.", async (_, { output }) => {
+  const found = await listBackends();
+  const line = (b: BackendStatus): string => (b.available ? `${b.name.padEnd(8)} ${b.device}; fused: ${b.fused?.join(", ")}` : `${b.name.padEnd(8)} not available: ${b.reason}`);
+  output.result(found.map(line).join("\n"), found);
+}, false);
+
+command<{ prompt: string; maxTokens: number; seed: number }>("demo", "Stream text from the small model that comes with this command.", demo)
+  .option("--prompt <text>", "text to continue", "It was a bright cold morning, and ")
+  .option("--max-tokens <n>", "bytes to make", integer("--max-tokens", 1), 400)
+  .option("--seed <n>", "of the sampling", integer("--seed"), 1);
 
 await program.parseAsync().catch((error: unknown) => {
   process.exitCode = reportError(error, process.argv.includes("--json"));

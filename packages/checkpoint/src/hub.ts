@@ -1,1 +1,3 @@
-export {};
+import type { Checkpoint } from "./source.js";
+export interface HubOptions { readonly revision?: string }
+export declare function openFromHub(repo: string, options: HubOptions): Promise<Checkpoint>;

@@ -3,5 +3,5 @@ export { type KeyMap, prefixMap, renameSource } from "./key-map.js";
 export { blobReader, type ByteReader, memoryReader, urlReader, type UrlReaderOptions } from "./reader.js";
 export { encodeSafetensors, openSafetensors, safetensorsParts, type TensorToWrite } from "./safetensors.js";
 export { openSharded } from "./sharded.js";
-export { combineSources, readTensor, type TensorInfo, type TensorSource } from "./source.js";
+export { type Checkpoint, combineSources, readTensor, type TensorInfo, type TensorSource } from "./source.js";
 export { tensorToWrite } from "./tensors.js";

@@ -1,4 +1,4 @@
 export { atomicWrite } from "./node/atomic-write.js";
 export { fileReader } from "./node/file-reader.js";
-export { type CheckpointFolder, openCheckpoint, readJson } from "./node/folder.js";
+export { isFolder, openCheckpoint, readJson } from "./node/folder.js";
 export { saveSafetensors } from "./node/save.js";

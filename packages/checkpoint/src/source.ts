@@ -75,3 +75,10 @@ export function combineSources(parts: readonly TensorSource[]): TensorSource {
 export function missing(name: string, where: string): never {
   throw new CheckpointError(`${where}: there is no tensor ${name}`);
 }
+
+/** A checkpoint that has been opened: its configuration, its tensors, and its tokenizer's files if it has them. */
+export interface Checkpoint {
+  readonly config: unknown;
+  readonly source: TensorSource;
+  readonly tokenizer: { readonly json: unknown; readonly config: unknown } | undefined;
+}

@@ -126,3 +126,32 @@ export function toTransformersConfig(given: MambaConfig): Record<string, unknown
     eos_token_id: 0,
   };
 }
+
+/** state-spaces/mamba's `config.json` for a model. Throws ConfigError for what that format cannot say. */
+export function toStateSpacesConfig(given: MambaConfig): Record<string, unknown> {
+  const config = resolveConfig(given);
+  if (config.innerNorm !== "none") throw new ConfigError("config: state-spaces' format has no norms of dt, B and C");
+  return {
+    d_model: config.dModel,
+    d_intermediate: 0,
+    n_layer: config.nLayer,
+    vocab_size: config.vocabSize,
+    ssm_cfg: {
+      layer: "Mamba1",
+      d_state: config.dState,
+      d_conv: config.dConv,
+      expand: config.expand,
+      dt_rank: config.dtRank,
+      conv_bias: config.convBias,
+      bias: config.bias,
+    },
+    attn_layer_idx: [],
+    attn_cfg: {},
+    rms_norm: config.norm === "rms",
+    residual_in_fp32: true,
+    fused_add_norm: true,
+    // The vocabulary above is padded already.
+    pad_vocab_size_multiple: 1,
+    tie_embeddings: config.tieEmbeddings,
+  };
+}

@@ -14,7 +14,7 @@ export interface LanguageModel<S extends CarriedState> extends Module {
   forward(
     input: readonly ArrayLike<number>[],
     options: {
-      readonly state?: S | undefined;
+      readonly state?: NoInfer<S> | undefined;
       readonly segments?: readonly ArrayLike<number>[] | undefined;
       readonly logits: "none";
       readonly train: true;

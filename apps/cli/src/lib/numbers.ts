@@ -23,3 +23,9 @@ export function choice<T extends string>(option: string, among: readonly T[]): (
     return text as T;
   };
 }
+
+/** "1,2,3" */
+export function tokenList(text: string): number[] {
+  const parse = integer("--prompt-tokens");
+  return text.split(",").map((part) => parse(part.trim() === "" ? "NaN" : part.trim()));
+}

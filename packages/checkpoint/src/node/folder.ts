@@ -3,16 +3,8 @@ import { join } from "node:path";
 import { CheckpointError } from "@mamba-ts/backend";
 import { openSafetensors } from "../safetensors.js";
 import { openSharded } from "../sharded.js";
-import type { TensorSource } from "../source.js";
+import type { Checkpoint, TensorSource } from "../source.js";
 import { fileReader } from "./file-reader.js";
-
-/** A checkpoint on disk: its configuration, its tensors, and the tokenizer's files if it has them. */
-export interface CheckpointFolder {
-  readonly path: string;
-  readonly config: unknown;
-  readonly source: TensorSource;
-  readonly tokenizer: { readonly json: unknown; readonly config: unknown } | undefined;
-}
 
 /** Parses a JSON file; throws CheckpointError naming it. */
 export async function readJson(path: string): Promise<unknown> {
@@ -37,14 +29,13 @@ async function exists(path: string): Promise<boolean> {
  * Opens a folder with `config.json` and `model.safetensors`, `model.safetensors.index.json` or `pytorch_model.bin`.
  * Throws CheckpointError naming what is missing or damaged.
  */
-export async function openCheckpoint(path: string): Promise<CheckpointFolder> {
+export async function openCheckpoint(path: string): Promise<Checkpoint> {
   if (!(await exists(path))) throw new CheckpointError(`${path} does not exist`);
   const at = (file: string): string => join(path, file);
   const config = await readJson(at("config.json"));
   const source = await openWeights(path, at);
   const hasTokenizer = await exists(at("tokenizer.json"));
   return {
-    path,
     config,
     source,
     tokenizer: hasTokenizer
@@ -72,4 +63,11 @@ async function openWeights(path: string, at: (file: string) => string): Promise<
     return openPytorch(await fileReader(at("pytorch_model.bin")));
   }
   throw new CheckpointError(`${path} holds no model.safetensors, ${index} or pytorch_model.bin`);
+}
+
+export async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (s) => s.isDirectory(),
+    () => false,
+  );
 }

@@ -1,0 +1,101 @@
+import { readFile } from "node:fs/promises";
+import { type Backend, DataError, InvalidArgumentError } from "@mamba-ts/backend";
+import { decodeBytes } from "@mamba-ts/byte-io";
+import { byteTokens, evaluate, memoryTokens } from "@mamba-ts/train";
+import { scope } from "@mamba-ts/tensor";
+import type { Mamba } from "@mamba-ts/mamba";
+import type { TextTokenizer } from "@mamba-ts/mamba/load";
+import { openModel } from "../lib/model.js";
+import { count, duration, type Output } from "../lib/output.js";
+import { openTexts } from "../lib/text-files.js";
+
+export interface EvalOptions {
+  readonly model: string;
+  readonly text?: string;
+  readonly lambada?: string;
+  readonly limit: number;
+  readonly chunk: number;
+}
+
+interface Context {
+  readonly backend: Backend;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+}
+
+export async function evalModel(options: EvalOptions, context: Context): Promise<void> {
+  if ((options.text === undefined) === (options.lambada === undefined)) throw new InvalidArgumentError("eval: give either --text or --lambada");
+  const { model, tokenizer } = await openModel(options.model, context.backend, context);
+  try {
+    if (options.text !== undefined) await evalText(options.text, options, model, tokenizer, context);
+    else await evalLambada(options.lambada as string, options, model, tokenizer, context);
+  } finally {
+    model.dispose();
+  }
+}
+
+async function evalText(path: string, { limit, chunk }: EvalOptions, model: Mamba, tokenizer: TextTokenizer, { output, signal }: Context): Promise<void> {
+  const source = await openTexts([path]);
+  try {
+    const isBytes = tokenizer.encode("é").length === 2 && model.config.vocabSize <= 264;
+    const tokens = isBytes ? byteTokens(source) : memoryTokens(tokenizer.encode(decodeBytes(await source.read(0, source.size))), path);
+    const start = performance.now();
+    const result = await evaluate(model, tokens, {
+      chunk,
+      limit: limit === 0 ? tokens.size : limit,
+      bytesPerToken: isBytes ? 1 : source.size / tokens.size,
+      signal,
+      onProgress: (done, total) => {
+        const seconds = (performance.now() - start) / 1000;
+        output.progress(`${count(done)}/${count(total)} tokens, ${count(Math.round(done / seconds))} per second, ${duration(((total - done) * seconds) / done)} left`);
+      },
+    });
+    output.result(
+      `${result.bitsPerByte.toFixed(4)} bits per byte, perplexity ${result.perplexity.toFixed(3)} per token, over ${count(result.tokens)} tokens of ${path}`,
+      { ...result, text: path },
+    );
+  } finally {
+    await source.close();
+  }
+}
+
+/** LAMBADA (arXiv:1606.06031): is every token of the last word the most probable one? Also the perplexity of the last word. */
+async function evalLambada(path: string, { limit }: EvalOptions, model: Mamba, tokenizer: TextTokenizer, { output, signal }: Context): Promise<void> {
+  const lines = (await readFile(path, "utf8").catch((cause: Error) => { throw new DataError(`${path} cannot be read: ${cause.message}`, { cause }); })).split("\n").filter((line) => line.trim() !== "");
+  const passages = lines.slice(0, limit === 0 ? lines.length : limit).map((line, i) => {
+    try {
+      const { text } = JSON.parse(line) as { text?: unknown };
+      if (typeof text === "string" && text.trim().includes(" ")) return text.trim();
+    } catch {}
+    throw new DataError(`${path}: line ${i + 1} is no JSON object with a text of several words`);
+  });
+  if (passages.length === 0) throw new DataError(`${path} is empty`);
+  let right = 0;
+  let nats = 0;
+  for (const [i, passage] of passages.entries()) {
+    signal.throwIfAborted();
+    const cut = passage.lastIndexOf(" ");
+    const context = Array.from(tokenizer.encode(passage.slice(0, cut)));
+    const word = Array.from(tokenizer.encode(passage.slice(cut)));
+    const tokens = [...context, ...word];
+    const logits = scope(() => model.forward([tokens.slice(0, -1)], { logits: "all" }).logits!);
+    const scores = await logits.data();
+    logits.dispose();
+    const vocab = model.config.vocabSize;
+    let allRight = true;
+    for (const [k, id] of word.entries()) {
+      const row = scores.subarray((context.length - 1 + k) * vocab, (context.length + k) * vocab);
+      let best = 0;
+      for (let v = 1; v < vocab; v++) if (row[v]! > row[best]!) best = v;
+      allRight &&= best === id;
+      let total = 0;
+      for (let v = 0; v < vocab; v++) total += Math.exp(row[v]! - row[best]!);
+      nats += Math.log(total) + row[best]! - row[id]!;
+    }
+    if (allRight) right++;
+    output.progress(`${i + 1}/${passages.length} passages, accuracy ${((100 * right) / (i + 1)).toFixed(1)} %`);
+  }
+  const accuracy = right / passages.length;
+  const perplexity = Math.exp(nats / passages.length);
+  output.result(`LAMBADA: accuracy ${(100 * accuracy).toFixed(2)} %, perplexity ${perplexity.toFixed(3)} over ${passages.length} passages`, { accuracy, perplexity, passages: passages.length });
+}

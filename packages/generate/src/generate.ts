@@ -1,0 +1,161 @@
+import { InvalidArgumentError, NonFiniteError } from "@mamba-ts/backend";
+import { compare, cast, div, fromHost, mul, reshape, sample, type SampleResult, scope, type Tensor, where } from "@mamba-ts/tensor";
+import { StopFilter } from "./stop.js";
+import type { EndReason, GeneratedToken, GenerateOptions, GenerationState, GenerativeModel, Tokenizer } from "./types.js";
+
+/** One row's continuation: what has been said, and whether it goes on. */
+class Row {
+  readonly #decoder;
+  readonly #filter;
+  reason: EndReason | undefined;
+  constructor(
+    tokenizer: Tokenizer,
+    stops: readonly string[],
+    readonly eosId: number | undefined,
+  ) {
+    this.#decoder = tokenizer.streamDecoder();
+    this.#filter = new StopFilter(stops);
+  }
+
+  take(id: number, isLast: boolean): string {
+    if (id === this.eosId) {
+      this.reason = "eos";
+      return this.#filter.push(this.#decoder.flush()) + this.#filter.flush();
+    }
+    let text = this.#filter.push(this.#decoder.push(id));
+    if (this.#filter.stopped) this.reason = "stop";
+    else if (isLast) {
+      this.reason = "length";
+      text += this.#filter.push(this.#decoder.flush()) + this.#filter.flush();
+    }
+    return text;
+  }
+}
+
+/**
+ * Continues a prompt, token by token: `for await (const { text } of generate(…)) …`. Breaking out of the loop frees everything; an abort
+ * rejects within one token. The generator returns why it ended.
+ * Throws InvalidArgumentError for an empty prompt or an option out of range, NonFiniteError if the logits are not finite.
+ * @param prompt - a text, or token ids
+ */
+export async function* generate<S extends GenerationState>(
+  model: GenerativeModel<S>,
+  tokenizer: Tokenizer,
+  prompt: string | ArrayLike<number>,
+  options: GenerateOptions<S> = {},
+): AsyncGenerator<GeneratedToken, EndReason, void> {
+  const rows = generateBatch(model, tokenizer, [prompt], options);
+  try {
+    for (;;) {
+      const { done, value } = await rows.next();
+      if (done === true) return value[0]!;
+      yield value[0]!;
+    }
+  } finally {
+    await rows.return([]);
+  }
+}
+
+/**
+ * Continues several prompts at once. Each step yields one token per row, undefined for rows that have ended; shorter prompts are padded
+ * on the left, which changes nothing of their result.
+ */
+export async function* generateBatch<S extends GenerationState>(
+  model: GenerativeModel<S>,
+  tokenizer: Tokenizer,
+  prompts: readonly (string | ArrayLike<number>)[],
+  options: GenerateOptions<S> = {},
+): AsyncGenerator<(GeneratedToken | undefined)[], EndReason[], void> {
+  const { maxTokens = 128, stop = [], seed = 0, repetitionPenalty = 1, signal } = options;
+  if (!Number.isInteger(maxTokens) || maxTokens < 0) throw new InvalidArgumentError(`generate: maxTokens is ${maxTokens}`);
+  if (!(repetitionPenalty > 0)) throw new InvalidArgumentError(`generate: repetitionPenalty is ${repetitionPenalty}, not positive`);
+  if (stop.includes("")) throw new InvalidArgumentError("generate: a stop string is empty");
+  const ids = prompts.map((prompt, r) => {
+    const row = Array.from(typeof prompt === "string" ? tokenizer.encode(prompt) : prompt);
+    if (row.length === 0) throw new InvalidArgumentError(`generate: prompt ${r} is empty`, { hint: "give at least one token to continue from" });
+    return row;
+  });
+  if (ids.length === 0) throw new InvalidArgumentError("generate: there are no prompts");
+  const rows = ids.map(() => new Row(tokenizer, stop, options.eosId ?? tokenizer.eosId));
+  if (maxTokens === 0) return rows.map(() => "length");
+  const state = options.state ?? model.createState(ids.length);
+  const seen = repetitionPenalty === 1 ? undefined : ids.map((row) => new Set(row));
+  let logits = await prefill(model, state, ids, options);
+  let drawn: SampleResult | undefined;
+  try {
+    for (let step = 0; ; step++) {
+      signal?.throwIfAborted();
+      drawn = scope(() => sample(penalised(reshape(logits, [ids.length, logits.shape.at(-1)!]), seen, repetitionPenalty), { ...options, seed, counter: step }));
+      const [tokens, logprobs] = await Promise.all([drawn.token.data(), drawn.logprob.data()]);
+      const isLast = step + 1 === maxTokens;
+      const made = rows.map((row, r) => {
+        if (row.reason !== undefined) return undefined;
+        const id = tokens[r]!;
+        if (!Number.isFinite(logprobs[r]!)) throw new NonFiniteError(`generate: the logits of row ${r} are not finite at token ${step}`, { hint: "the weights hold NaN or infinity" });
+        seen?.[r]!.add(id);
+        return { id, text: row.take(id, isLast), logprob: logprobs[r]! };
+      });
+      yield made;
+      if (rows.every((row) => row.reason !== undefined)) return rows.map((row) => row.reason!);
+      signal?.throwIfAborted();
+      const { token } = drawn;
+      const previous = logits;
+      logits = scope(() => model.forward(reshape(token, [ids.length, 1]), { state, into: state, logits: "last" }).logits!);
+      previous.dispose();
+      drawn.token.dispose();
+      drawn.logprob.dispose();
+    }
+  } finally {
+    for (const t of [logits, drawn?.token, drawn?.logprob]) t?.dispose();
+    if (options.state === undefined) state[Symbol.dispose]();
+  }
+}
+
+/** Reads the prompts in chunks; the logits after the last token. Padding on the left is told to the model as segment -1. */
+async function prefill<S extends GenerationState>(model: GenerativeModel<S>, state: S, ids: readonly number[][], options: GenerateOptions<S>): Promise<Tensor> {
+  const { prefillChunk = 1024, signal, onPrefill } = options;
+  if (!Number.isInteger(prefillChunk) || prefillChunk < 1) throw new InvalidArgumentError(`generate: prefillChunk is ${prefillChunk}`);
+  const longest = Math.max(...ids.map((row) => row.length));
+  const isPadded = ids.some((row) => row.length < longest);
+  const padded = ids.map((row) => [...new Array<number>(longest - row.length).fill(0), ...row]);
+  // The prompt continues whatever segment a given state is in.
+  const idOf = (r: number): number => Math.max(0, state.segments?.[r] ?? 0);
+  const segments = ids.map((row, r) => [...new Array<number>(longest - row.length).fill(-1), ...new Array<number>(row.length).fill(idOf(r))]);
+  const cut = (all: readonly number[][], start: number, end: number): number[][] => all.map((row) => row.slice(start, end));
+  try {
+    for (let start = 0; ; start += prefillChunk) {
+      signal?.throwIfAborted();
+      const end = Math.min(longest, start + prefillChunk);
+      const isLast = end === longest;
+      const logits = scope(
+        () =>
+          model.forward(cut(padded, start, end), {
+            state,
+            into: state,
+            segments: isPadded ? cut(segments, start, end) : undefined,
+            logits: isLast ? "last" : "none",
+          }).logits,
+      );
+      onPrefill?.(end, longest);
+      if (logits !== undefined) return logits;
+      // Lets the caller's other work, an abort among it, have its turn.
+      await model.backend.synchronize();
+    }
+  } catch (error) {
+    if (options.state === undefined) state[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Logits of seen tokens divided by the penalty where positive, multiplied where negative. */
+function penalised(logits: Tensor, seen: readonly ReadonlySet<number>[] | undefined, penalty: number): Tensor {
+  if (seen === undefined) return logits;
+  const [batch, vocab] = logits.shape as [number, number];
+  const mask = new Int32Array(batch * vocab);
+  seen.forEach((row, r) => {
+    for (const id of row) mask[r * vocab + id] = 1;
+  });
+  const x = cast(logits, "float32");
+  const lowered = where(compare("gt", x, 0), div(x, penalty), mul(x, penalty));
+  return where(fromHost(logits.backend, mask, [batch, vocab], "int32"), lowered, x);
+}

@@ -1,24 +1,46 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { testsOnBuilt } from "./packages/config/vitest/built.mjs";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
-const { compilerOptions } = JSON.parse(readFileSync(`${root}tsconfig.json`, "utf8")) as {
-  compilerOptions: { paths: Record<string, [string]> };
-};
 
-// Tests run on the sources; with TEST_BUILT=1 the same tests meet the packages as they are published.
-const onSources = Object.entries(compilerOptions.paths).map(([name, [file]]) => ({
-  find: new RegExp(`^${name.replace("*", "([^/]+)")}$`),
-  replacement: `${root}${file.replace("./", "").replace("*", "$1")}`,
-}));
+// With TEST_BUILT=1 the same tests meet the packages as they are built.
+const built = process.env["TEST_BUILT"] === "1" ? await testsOnBuilt() : undefined;
+
+/** `@mamba-ts/*` leads to the sources, as in tsconfig.json, so that a test needs no build; or to what was built of them. */
+function aliases() {
+  const { compilerOptions } = JSON.parse(readFileSync(`${root}tsconfig.json`, "utf8")) as {
+    compilerOptions: { paths: Record<string, [string]> };
+  };
+  return Object.entries(compilerOptions.paths).map(([name, [file]]) => ({
+    find: new RegExp(`^${name.replace("*", "([^/]+)")}$`),
+    replacement: root + toTarget(file).replace("*", "$1"),
+  }));
+}
+
+/** `./packages/tensor/src/index.ts`, or `packages/tensor/dist/index.js` of it. */
+function toTarget(source: string) {
+  const file = source.replace("./", "");
+  return built ? file.replace("/src/", "/dist/").replace(/\.ts$/, ".js") : file;
+}
 
 export default defineConfig({
-  resolve: { alias: process.env["TEST_BUILT"] === "1" ? [] : onSources },
+  resolve: { alias: aliases() },
+  plugins: built ? [built.plugin] : [],
   test: {
-    include: ["packages/*/src/**/*.test.ts", "packages/*/test/**/*.test.ts", "apps/*/src/**/*.test.ts"],
-    pool: "forks",
     testTimeout: 120_000,
     hookTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "node",
+          environment: "node",
+          pool: "forks",
+          include: built?.include ?? ["{packages,apps}/*/{src,test}/**/*.test.ts"],
+        },
+      },
+    ],
   },
 });

@@ -1,11 +1,18 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "tsup";
 
-/** The one build of every package: its entry points as ES modules with declarations. */
+/**
+ * The one build of every package: its entry points as ES modules with declarations.
+ * @param {string[]} entry source files, one for each entry point
+ * @param {import("tsup").Options} options what differs
+ */
 export function library(entry = ["src/index.ts"], options = {}) {
   return defineConfig({
     entry,
     format: ["esm"],
     target: "es2022",
+    // The base alone: the paths of the root's tsconfig.json would bundle the sources of other packages.
+    tsconfig: fileURLToPath(new URL("../../tsconfig.base.json", import.meta.url)),
     dts: true,
     sourcemap: true,
     clean: true,

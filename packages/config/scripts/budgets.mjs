@@ -1,0 +1,51 @@
+// Bundles every entry point for browsers, with esbuild and with Vite: nothing may stay external, no Node built-in may be
+// reachable, and the gzipped size must be within its budget in data/budgets.json. The packages must be built.
+import { bundleWithEsbuild, bundleWithVite } from "./lib/bundle.mjs";
+import { entryPoints, layers, publicPackages, readJson } from "./lib/workspace.mjs";
+
+/** @typedef {{ [entry: string]: number }} Budgets entry points joined by " + ", and bytes gzipped */
+const budgets = /** @type {Budgets} */ (readJson("packages/config/data/budgets.json"));
+const table = layers();
+/** @type {string[]} */
+const faults = [];
+
+for (const [title, budget] of Object.entries(budgets)) {
+  const entries = title.split(" + ");
+  const sizes = { esbuild: 0, Vite: 0 };
+  for (const [bundler, bundle] of /** @type {const} */ ([
+    ["esbuild", bundleWithEsbuild],
+    ["Vite", bundleWithVite],
+  ])) {
+    try {
+      const { gzipped, external } = await bundle(entries);
+      sizes[bundler] = gzipped;
+      if (external.length > 0) faults.push(`${title}: with ${bundler}, not in the bundle: ${external.join(", ")}`);
+      if (gzipped > budget) faults.push(`${title}: ${gzipped} bytes with ${bundler}, budget ${budget}`);
+    } catch (error) {
+      faults.push(`${title}: ${bundler} fails: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+  const bytes = (/** @type {number} */ n) => String(n).padStart(7);
+  console.log(`${bytes(sizes.esbuild)} esbuild ${bytes(sizes.Vite)} Vite, of ${bytes(budget)}  ${title}`);
+}
+
+for (const pkg of publicPackages()) {
+  if (table[pkg.folder.slice("packages/".length)]?.runs !== undefined) continue;
+  for (const entry of entryPoints(pkg)) {
+    if (entry in budgets || runsInNodeOnly(pkg.manifest.exports, entry.slice(pkg.name.length + 1))) continue;
+    faults.push(`${entry}: no budget in packages/config/data/budgets.json`);
+  }
+}
+
+for (const fault of faults) console.error(fault);
+process.exitCode = faults.length > 0 ? 1 : 0;
+
+/**
+ * `/node` entry points are for Node, unless they give browsers something of their own.
+ * @param {import("./lib/workspace.mjs").Manifest["exports"]} exports
+ * @param {string} subpath
+ */
+function runsInNodeOnly(exports, subpath) {
+  const target = exports?.[`./${subpath}`];
+  return subpath === "node" && !(typeof target === "object" && "browser" in target);
+}

@@ -1,0 +1,71 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The root of the repository. */
+export const root = resolve(fileURLToPath(new URL("../../../..", import.meta.url)));
+
+/** Where the checks leave what they find for each other; ignored by git. */
+export const cacheFolder = join(root, "node_modules/.cache/mamba-ts");
+
+/**
+ * @typedef {string | { [condition: string]: ExportTarget }} ExportTarget
+ * @typedef {object} Manifest
+ * @property {string} name
+ * @property {string} version
+ * @property {boolean} [private]
+ * @property {{ [subpath: string]: ExportTarget }} [exports]
+ * @property {{ [name: string]: string }} [bin]
+ * @property {{ [name: string]: string }} [scripts]
+ * @property {{ [name: string]: string }} [dependencies]
+ * @property {{ [name: string]: string }} [devDependencies]
+ * @property {{ [name: string]: string }} [peerDependencies]
+ * @property {{ [name: string]: string }} [optionalDependencies]
+ *
+ * @typedef {object} WorkspacePackage
+ * @property {string} folder relative to the root, as `packages/tensor`
+ * @property {string} name as `@mamba-ts/tensor`
+ * @property {Manifest} manifest
+ *
+ * @typedef {object} Layer
+ * @property {number} layer 0 to 3
+ * @property {string[]} [packages] what it may import, and so all that these may import
+ * @property {string[]} [npm] third-party packages it may import
+ * @property {"in tests" | "in Node"} [runs] where, when not everywhere: such a package is not bundled for browsers
+ */
+
+/** @template T @param {string} path relative to the root, or absolute @returns {T} */
+export function readJson(path) {
+  return JSON.parse(readFileSync(resolve(root, path), "utf8"));
+}
+
+/** Every package below packages/ and apps/, in the order of their folders. @returns {WorkspacePackage[]} */
+export function workspacePackages() {
+  return ["packages", "apps"].flatMap((parent) =>
+    readdirSync(join(root, parent))
+      .sort()
+      .map((name) => `${parent}/${name}`)
+      .filter((folder) => existsSync(join(root, folder, "package.json")))
+      .map((folder) => {
+        const manifest = /** @type {Manifest} */ (readJson(`${folder}/package.json`));
+        return { folder, name: manifest.name, manifest };
+      }),
+  );
+}
+
+/** What is published. */
+export function publicPackages() {
+  return workspacePackages().filter(({ manifest }) => !manifest.private);
+}
+
+/** The table of who may import whom. @returns {{ [name: string]: Layer }} */
+export function layers() {
+  return readJson("packages/config/data/layers.json");
+}
+
+/** A package's entry points as a user names them: `@mamba-ts/mamba`, `@mamba-ts/mamba/load`. @param {WorkspacePackage} pkg */
+export function entryPoints({ name, manifest }) {
+  return Object.keys(manifest.exports ?? {})
+    .filter((subpath) => subpath !== "./package.json")
+    .map((subpath) => (subpath === "." ? name : `${name}/${subpath.slice(2)}`));
+}

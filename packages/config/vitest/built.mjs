@@ -1,0 +1,153 @@
+// Tests sit beside the sources and import them by relative paths. For the run on the built packages, those imports are led
+// to the entry point that exports the same names; imports by package name find the built package by themselves. A test
+// that needs anything an entry point does not export tests an internal: it is left out, and named.
+
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { parseAst, transformWithEsbuild } from "vite";
+import { root } from "../scripts/lib/workspace.mjs";
+
+/**
+ * @typedef {ReturnType<typeof parseAst>["body"][number]} Statement
+ *
+ * @typedef {object} EntryPoint
+ * @property {string} file the built module
+ * @property {string} source its source
+ * @property {Set<string>} names what it exports
+ *
+ * @typedef {object} BuiltPackage
+ * @property {EntryPoint[]} entries
+ * @property {Set<string>} sources all source files that went into the build
+ */
+
+/** @param {string} file */
+async function parse(file) {
+  const { code } = await transformWithEsbuild(readFileSync(file, "utf8"), file, { sourcemap: false });
+  return parseAst(code);
+}
+
+/** An identifier, or a string that serves as one. @param {{ type: string, name?: string, value?: unknown }} node */
+const nameOf = (node) => node.name ?? String(node.value);
+
+/** The names that a built module exports itself; `export *` of another package is not followed. @param {string} file */
+function exportedNames(file) {
+  return new Set(
+    parseAst(readFileSync(file, "utf8")).body.flatMap((node) =>
+      node.type === "ExportNamedDeclaration" ? node.specifiers.map(({ exported }) => nameOf(exported)) : [],
+    ),
+  );
+}
+
+/** @param {string} folder of a package @returns {BuiltPackage | undefined} undefined where nothing was built */
+function readBuilt(folder) {
+  const dist = join(folder, "dist");
+  if (!existsSync(dist)) return undefined;
+  const files = readdirSync(dist);
+  const sources = files
+    .filter((file) => file.endsWith(".js.map"))
+    .flatMap((file) => /** @type {{ sources: string[] }} */ (JSON.parse(readFileSync(join(dist, file), "utf8"))).sources)
+    .map((source) => resolve(dist, source));
+  const entries = files
+    .filter((file) => file.endsWith(".js") && existsSync(join(folder, "src", file.replace(/\.js$/, ".ts"))))
+    .map((file) => ({
+      file: join(dist, file),
+      source: join(folder, "src", file.replace(/\.js$/, ".ts")),
+      names: exportedNames(join(dist, file)),
+    }));
+  return { entries, sources: new Set([...sources, ...entries.map(({ source }) => source)]) };
+}
+
+/** @typedef {{ redirects: Map<string, string>, internal: string | undefined }} Plan */
+
+/**
+ * Where each relative import of a test leads, helpers of the test included.
+ * @param {string} test
+ * @param {BuiltPackage} built
+ * @returns {Promise<Plan>} redirects by "importer\0specifier"; internal names the first import that no entry point satisfies
+ */
+async function plan(test, built) {
+  const redirects = new Map();
+  const seen = new Set();
+  const waiting = [test];
+  for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
+    if (seen.has(file)) continue;
+    seen.add(file);
+    for (const node of (await parse(file)).body) {
+      if (!("source" in node) || node.source == null) continue;
+      const specifier = String(node.source.value);
+      if (!specifier.startsWith(".")) continue;
+      const target = resolve(dirname(file), specifier).replace(/\.js$/, ".ts");
+      if (!built.sources.has(target)) {
+        // No part of the package: a helper of the tests, or data.
+        if (/\.ts$/.test(target) && existsSync(target)) waiting.push(target);
+        continue;
+      }
+      const entry = built.entries.find((candidate) => satisfies(candidate, target, node));
+      if (entry === undefined) return { redirects, internal: relative(root, target) };
+      redirects.set(`${file}\0${specifier}`, entry.file);
+    }
+  }
+  return { redirects, internal: undefined };
+}
+
+/**
+ * @param {EntryPoint} entry
+ * @param {string} target the source that is imported
+ * @param {Statement} node
+ */
+function satisfies(entry, target, node) {
+  if (entry.source === target) return true;
+  if (node.type !== "ImportDeclaration") return false;
+  return node.specifiers.every(
+    (specifier) => specifier.type === "ImportSpecifier" && entry.names.has(nameOf(specifier.imported)),
+  );
+}
+
+/** Files below a folder that are tests. @param {string} folder @returns {string[]} */
+function testFiles(folder) {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".test.ts"))
+    .map((file) => join(folder, file));
+}
+
+/**
+ * @returns {Promise<{ include: string[], plugin: import("vite").Plugin }>} the tests that can run on the built packages, as
+ * paths below the root, and the plugin that leads their imports there
+ */
+export async function testsOnBuilt() {
+  /** @type {string[]} */
+  const include = [];
+  /** @type {Map<string, string>} */
+  const redirects = new Map();
+  /** @type {string[]} */
+  const internal = [];
+  for (const parent of ["packages", "apps"]) {
+    for (const name of readdirSync(join(root, parent))) {
+      const folder = join(root, parent, name);
+      const tests = ["src", "test"].flatMap((part) => testFiles(join(folder, part)));
+      const built = tests.length > 0 ? readBuilt(folder) : undefined;
+      for (const test of tests) {
+        if (built === undefined) throw new Error(`${relative(root, folder)} is not built: run the build first`);
+        const found = await plan(test, built);
+        if (found.internal !== undefined) {
+          internal.push(`${relative(root, test)} (${found.internal})`);
+          continue;
+        }
+        include.push(relative(root, test));
+        for (const [key, file] of found.redirects) redirects.set(key, file);
+      }
+    }
+  }
+  if (internal.length > 0) {
+    console.log(`On the built packages, left out for what they import of a package's inside:\n  ${internal.join("\n  ")}`);
+  }
+  return {
+    include,
+    plugin: {
+      name: "mamba-ts:built",
+      enforce: "pre",
+      resolveId: (specifier, importer) => (importer ? redirects.get(`${importer.split("?")[0]}\0${specifier}`) : undefined),
+    },
+  };
+}

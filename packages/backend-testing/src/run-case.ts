@@ -54,7 +54,8 @@ function rounded(inputs: HostTensors, dtype: "float32" | "float64"): HostTensors
   return Object.fromEntries(Object.entries(inputs).map(([name, t]) => [name, t.data instanceof Int32Array ? t : { ...t, data: t.data.map(Math.fround) }]));
 }
 
-function upload(inputs: HostTensors, backend: Backend, dtype: "float32" | "float64"): Tensors {
+/** A case's inputs as tensors. */
+export function upload(inputs: HostTensors, backend: Backend, dtype: "float32" | "float64"): Tensors {
   return Object.fromEntries(Object.entries(inputs).map(([name, { data, shape }]) => [name, tensor(backend, data, shape, data instanceof Int32Array ? "int32" : dtype)]));
 }
 

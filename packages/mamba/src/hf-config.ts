@@ -127,6 +127,16 @@ export function toTransformersConfig(given: MambaConfig): Record<string, unknown
   };
 }
 
+/** Keys that transformers insists are floats. */
+const floatKeys = ["time_step_scale", "time_step_min", "time_step_max", "time_step_floor", "layer_norm_epsilon", "mixer_rms_eps"];
+
+/** `toTransformersConfig` as the text of a `config.json`: there 1 is an integer and 1.0 a float, which JSON.stringify cannot say. */
+export function transformersConfigText(config: MambaConfig, dtype = "float32"): string {
+  const text = JSON.stringify({ ...toTransformersConfig(config), dtype }, null, 2);
+  const whole = new RegExp(`("(?:${floatKeys.join("|")})": -?\\d+)(?=,?$)`, "gm");
+  return `${text.replace(whole, "$1.0")}\n`;
+}
+
 /** state-spaces/mamba's `config.json` for a model. Throws ConfigError for what that format cannot say. */
 export function toStateSpacesConfig(given: MambaConfig): Record<string, unknown> {
   const config = resolveConfig(given);

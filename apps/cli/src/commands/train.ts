@@ -6,7 +6,7 @@ import type { Backend } from "@mamba-ts/backend";
 import type { ByteSource } from "@mamba-ts/byte-io";
 import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import { Mamba, type MambaConfig, type MambaState } from "@mamba-ts/mamba";
-import { mambaTensors, toTransformersConfig } from "@mamba-ts/mamba/load";
+import { mambaTensors, transformersConfigText } from "@mamba-ts/mamba/load";
 import { byteTokens, contiguousWindows, cosineSchedule, evaluate, randomWindows, type StepReport, Trainer } from "@mamba-ts/train";
 import { resumeTraining, saveTraining } from "@mamba-ts/train/node";
 import { type LogLine, lossPlot } from "../lib/loss-plot.js";
@@ -117,7 +117,7 @@ async function validate(model: Mamba, valid: ByteSource, limit: number): Promise
 
 export async function saveModel(folder: string, model: Mamba): Promise<void> {
   await saveSafetensors(join(folder, "model.safetensors"), mambaTensors(model), { metadata: { format: "pt" } });
-  await atomicWrite(join(folder, "config.json"), `${JSON.stringify(toTransformersConfig(model.config), null, 2)}\n`);
+  await atomicWrite(join(folder, "config.json"), transformersConfigText(model.config));
 }
 
 function show(output: Output, report: StepReport, validation: number | undefined, steps: number, secondsPerStep: number): void {

@@ -48,7 +48,10 @@ const layering = packages
         comment: "Third-party packages are named in packages/config/data/layers.json.",
         severity: "error",
         from,
-        to: { path: "node_modules/", pathNot: `node_modules/${anyOf(table[name]?.npm ?? [])}/|node_modules/@mamba-ts/` },
+        to: {
+          path: "node_modules/",
+          pathNot: `node_modules/${anyOf(table[name]?.npm ?? [])}/|node_modules/@mamba-ts/`,
+        },
       },
     ];
   });

@@ -1,17 +1,19 @@
 import type { Backend } from "@mamba-ts/backend";
 import { Command } from "commander";
-import { convert, type ConvertOptions } from "./commands/convert.js";
+import { type ConvertOptions, convert } from "./commands/convert.js";
 import { demo } from "./commands/demo.js";
-import { evalModel, type EvalOptions } from "./commands/eval.js";
-import { forward, type ForwardCommandOptions } from "./commands/forward.js";
+import { type EvalOptions, evalModel } from "./commands/eval.js";
+import { type ForwardCommandOptions, forward } from "./commands/forward.js";
 import { type GenerateCommandOptions, generateText } from "./commands/generate.js";
 import { inspect } from "./commands/inspect.js";
-import { train, type TrainOptions } from "./commands/train.js";
+import { type TrainOptions, train } from "./commands/train.js";
 import { type BackendStatus, chooseBackend, listBackends } from "./lib/backend.js";
 import { choice, integer, real, tokenList } from "./lib/numbers.js";
 import { createOutput, type Output, reportError } from "./lib/output.js";
 
-const program = new Command("mamba").description("State space models: generate, train, evaluate, inspect, convert.").showHelpAfterError();
+const program = new Command("mamba")
+  .description("State space models: generate, train, evaluate, inspect, convert.")
+  .showHelpAfterError();
 
 interface Context {
   readonly output: Output;
@@ -20,7 +22,12 @@ interface Context {
 }
 
 /** Adds what every command has, runs it, and turns what happens into an exit code. */
-function command<T>(name: string, description: string, run: (options: T, context: Context, args: string[]) => Promise<void>, needsBackend = true): Command {
+function command<T>(
+  name: string,
+  description: string,
+  run: (options: T, context: Context, args: string[]) => Promise<void>,
+  needsBackend = true,
+): Command {
   const sub = program.command(name).description(description).option("--json", "print results as JSON", false);
   if (needsBackend) sub.option("--backend <name>", "cpu, wasm, webgpu, cuda, a package, or a path to a module", "auto");
   sub.action(async () => {
@@ -45,7 +52,11 @@ function command<T>(name: string, description: string, run: (options: T, context
   return sub;
 }
 
-command<TrainOptions>("train", "Train a byte-level Mamba on text files; Ctrl-C saves, --resume goes on to the same numbers.", (options, context) => train(options, context))
+command<TrainOptions>(
+  "train",
+  "Train a byte-level Mamba on text files; Ctrl-C saves, --resume goes on to the same numbers.",
+  (options, context) => train(options, context),
+)
   .requiredOption("--data <paths...>", "text files, or folders of .txt files")
   .option("--except <names...>", "leave out files whose path ends so", [])
   .option("--valid <path>", "held-out text")
@@ -90,13 +101,22 @@ command<EvalOptions>("eval", "Bits per byte and perplexity on a text, or LAMBADA
   .option("--limit <n>", "tokens or passages at most; 0: all", integer("--limit"), 0)
   .option("--chunk <n>", "tokens per forward pass", integer("--chunk", 1), 1024);
 
-command<ForwardCommandOptions>("forward", "Run a model on given tokens and write logits, loss, hidden states and gradients.", forward)
+command<ForwardCommandOptions>(
+  "forward",
+  "Run a model on given tokens and write logits, loss, hidden states and gradients.",
+  forward,
+)
   .requiredOption("--model <folder>", "a checkpoint's folder")
   .requiredOption("--input <file>", "a safetensors file with input_ids [B, L]")
   .requiredOption("--output <file>", "the safetensors file to write")
   .option("--gradients", "also write grad.NAME for every parameter", false);
 
-command<{ model: string; tensors: boolean }>("inspect", "Show a checkpoint's config, tensors and memory need.", inspect, false)
+command<{ model: string; tensors: boolean }>(
+  "inspect",
+  "Show a checkpoint's config, tensors and memory need.",
+  inspect,
+  false,
+)
   .requiredOption("--model <folder>", "a checkpoint's folder")
   .option("--tensors", "list every tensor", false);
 
@@ -104,15 +124,32 @@ command<ConvertOptions>("convert", "Write a checkpoint under another naming or i
   .requiredOption("--model <folder>", "a checkpoint's folder")
   .requiredOption("--out <folder>", "where the converted one goes")
   .option("--dtype <name>", "float32, bf16 or f16", choice("--dtype", ["float32", "bf16", "f16"]), "float32")
-  .option("--naming <name>", "transformers or state-spaces", choice("--naming", ["transformers", "state-spaces"]), "transformers");
+  .option(
+    "--naming <name>",
+    "transformers or state-spaces",
+    choice("--naming", ["transformers", "state-spaces"]),
+    "transformers",
+  );
 
-command("backends", "List the backends and whether they work here.", async (_, { output }) => {
-  const found = await listBackends();
-  const line = (b: BackendStatus): string => (b.available ? `${b.name.padEnd(8)} ${b.device}; fused: ${b.fused?.join(", ")}` : `${b.name.padEnd(8)} not available: ${b.reason}`);
-  output.result(found.map(line).join("\n"), found);
-}, false);
+command(
+  "backends",
+  "List the backends and whether they work here.",
+  async (_, { output }) => {
+    const found = await listBackends();
+    const line = (b: BackendStatus): string =>
+      b.available
+        ? `${b.name.padEnd(8)} ${b.device}; fused: ${b.fused?.join(", ")}`
+        : `${b.name.padEnd(8)} not available: ${b.reason}`;
+    output.result(found.map(line).join("\n"), found);
+  },
+  false,
+);
 
-command<{ prompt: string; maxTokens: number; seed: number }>("demo", "Stream text from the small model that comes with this command.", demo)
+command<{ prompt: string; maxTokens: number; seed: number }>(
+  "demo",
+  "Stream text from the small model that comes with this command.",
+  demo,
+)
   .option("--prompt <text>", "text to continue", "It was a bright cold morning, and ")
   .option("--max-tokens <n>", "bytes to make", integer("--max-tokens", 1), 400)
   .option("--seed <n>", "of the sampling", integer("--seed"), 1);

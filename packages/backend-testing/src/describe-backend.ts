@@ -18,7 +18,11 @@ export interface ConformanceOptions {
  * The whole suite for one backend, from one call in a vitest file: every case forwards and, where it has one, its gradient, with the
  * backend's fused ops and without, in every float dtype it has; leaks; mutants that must be rejected; the support matrix.
  */
-export function describeBackend(name: string, create: () => Promise<Backend> | Backend, { tolerance = tolerances.float32, cases = allCases }: ConformanceOptions = {}): void {
+export function describeBackend(
+  name: string,
+  create: () => Promise<Backend> | Backend,
+  { tolerance = tolerances.float32, cases = allCases }: ConformanceOptions = {},
+): void {
   describe(`backend ${name}`, () => {
     let backend: Backend;
     beforeAll(async () => {
@@ -34,7 +38,12 @@ export function describeBackend(name: string, create: () => Promise<Backend> | B
               test(opCase.name, async ({ skip }) => {
                 if (!backend.dtypes.has(dtype)) skip(`${name} has no ${dtype}`);
                 const subject = how === "fused" ? backend : composedOnly(backend);
-                expect(await runCase(opCase, subject, { dtype, tolerance: dtype === "float32" ? tolerance : tolerances.float64 })).toEqual([]);
+                expect(
+                  await runCase(opCase, subject, {
+                    dtype,
+                    tolerance: dtype === "float32" ? tolerance : tolerances.float64,
+                  }),
+                ).toEqual([]);
               });
         });
 

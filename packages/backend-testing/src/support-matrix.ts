@@ -29,7 +29,8 @@ export function supportMatrix(backend: Backend, cases: readonly OpCase[]): Suppo
 
 /** The matrix as a table for people. */
 export function formatMatrix(rows: readonly SupportRow[]): string {
-  const how = ({ fused, composed }: SupportRow): string => (composed === 0 ? "fused" : fused === 0 ? "composed" : `fused in ${fused} of ${fused + composed} calls`);
+  const how = ({ fused, composed }: SupportRow): string =>
+    composed === 0 ? "fused" : fused === 0 ? "composed" : `fused in ${fused} of ${fused + composed} calls`;
   return rows.map((row) => `${row.op.padEnd(20)} ${row.direction.padEnd(9)} ${how(row)}`).join("\n");
 }
 
@@ -43,6 +44,13 @@ function exercise(opCase: OpCase, backend: Backend): void {
       return;
     }
     const floats = Object.values(tensors).filter((t) => t.dtype !== "int32");
-    valueAndGrad(() => ({ loss: Object.values(opCase.run(tensors, backend)).map((t) => sum(t)).reduce((a, b) => add(a, b)) }), floats);
+    valueAndGrad(
+      () => ({
+        loss: Object.values(opCase.run(tensors, backend))
+          .map((t) => sum(t))
+          .reduce((a, b) => add(a, b)),
+      }),
+      floats,
+    );
   });
 }

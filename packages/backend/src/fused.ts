@@ -226,7 +226,15 @@ export type MambaStepRequired =
   | "outProj"
   | "convState"
   | "ssmState";
-export type MambaStepOptional = "update" | "normBias" | "inBias" | "convBias" | "outBias" | "dtNorm" | "bNorm" | "cNorm";
+export type MambaStepOptional =
+  | "update"
+  | "normBias"
+  | "inBias"
+  | "convBias"
+  | "outBias"
+  | "dtNorm"
+  | "bNorm"
+  | "cNorm";
 
 /** Writes `update` [batch, length, ...rest] into `cache` [batch, capacity, ...rest] at `position`, in place; the output is the cache's own buffer. */
 export interface KvAppendDescriptor {

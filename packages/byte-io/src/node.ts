@@ -8,7 +8,11 @@ import { type ByteSource, expectRange } from "./source.js";
  */
 export async function fileSource(path: string): Promise<ByteSource> {
   const file = await open(path, "r").catch((cause: NodeJS.ErrnoException) => {
-    throw new ByteDataError(cause.code === "ENOENT" ? `${path} does not exist` : `${path} cannot be opened: ${cause.message}`, undefined, { cause });
+    throw new ByteDataError(
+      cause.code === "ENOENT" ? `${path} does not exist` : `${path} cannot be opened: ${cause.message}`,
+      undefined,
+      { cause },
+    );
   });
   const first = await file.stat();
   if (!first.isFile()) {
@@ -29,7 +33,10 @@ export async function fileSource(path: string): Promise<ByteSource> {
       }
       const now = await file.stat();
       if (done < length || now.size !== first.size || now.mtimeMs !== first.mtimeMs)
-        throw new ByteDataError(`${path} changed while it was read: ${first.size} bytes before, ${now.size} now`, "copy it, and train on the copy");
+        throw new ByteDataError(
+          `${path} changed while it was read: ${first.size} bytes before, ${now.size} now`,
+          "copy it, and train on the copy",
+        );
       return bytes;
     },
     close: () => file.close(),

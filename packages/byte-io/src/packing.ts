@@ -14,11 +14,17 @@ export interface PackedRows {
  * @param length - tokens per row, at least 1
  */
 export function packDocuments(documents: readonly ArrayLike<number>[], length: number, padId = 0): PackedRows {
-  if (!Number.isInteger(length) || length < 1) throw new ByteDataError(`packDocuments: length ${length} is not a positive integer`);
+  if (!Number.isInteger(length) || length < 1)
+    throw new ByteDataError(`packDocuments: length ${length} is not a positive integer`);
   const tokens: Int32Array[] = [];
   const segments: Int32Array[] = [];
   const used: number[] = [];
-  const pieces = documents.flatMap((d) => Array.from({ length: Math.ceil(d.length / length) }, (_, i) => Array.prototype.slice.call(d, i * length, (i + 1) * length) as number[]));
+  const pieces = documents.flatMap((d) =>
+    Array.from(
+      { length: Math.ceil(d.length / length) },
+      (_, i) => Array.prototype.slice.call(d, i * length, (i + 1) * length) as number[],
+    ),
+  );
   for (const [id, piece] of pieces.entries()) {
     let row = used.findIndex((n) => n + piece.length <= length);
     if (row < 0) {

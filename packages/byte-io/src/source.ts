@@ -71,5 +71,9 @@ export function expectRange(name: string, size: number, offset: number, length: 
 /** Throws ByteDataError unless there are at least `length` bytes. */
 export function expectSize(source: ByteSource, length: number): void {
   if (source.size === 0) throw new ByteDataError(`${source.name} is empty`);
-  if (source.size < length) throw new ByteDataError(`${source.name} has ${source.size} bytes, fewer than the ${length} of one sequence`, "use a shorter sequence length, or more text");
+  if (source.size < length)
+    throw new ByteDataError(
+      `${source.name} has ${source.size} bytes, fewer than the ${length} of one sequence`,
+      "use a shorter sequence length, or more text",
+    );
 }

@@ -43,7 +43,8 @@ export function toTensorDType(dtype: FileDType): DType {
 
 /** The file dtype a tensor is written as. Block formats have none. */
 export function toFileDType(dtype: DType): FileDType {
-  if (dtype === "q8_0") throw new CheckpointError("safetensors has no q8_0", { hint: 'cast to "bf16" or "float32" before saving' });
+  if (dtype === "q8_0")
+    throw new CheckpointError("safetensors has no q8_0", { hint: 'cast to "bf16" or "float32" before saving' });
   return fileDTypes[dtype];
 }
 

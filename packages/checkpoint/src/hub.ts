@@ -1,3 +1,90 @@
+/** Models from the Hugging Face hub, kept in the cache layout its Python library uses, so that both find each other's files. */
+import { mkdir, readdir, readFile, rm, symlink } from "node:fs/promises";
+import { homedir } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { DownloadError } from "@mamba-ts/backend";
+import { downloadTo } from "./hub/download.js";
+import { describeFile, type HubOptions, listRepository, neededFiles } from "./hub/remote.js";
+import { atomicWrite } from "./node/atomic-write.js";
+import { openCheckpoint, readJson } from "./node/folder.js";
 import type { Checkpoint } from "./source.js";
-export interface HubOptions { readonly revision?: string }
-export declare function openFromHub(repo: string, options: HubOptions): Promise<Checkpoint>;
+
+export type { DownloadProgress, HubOptions } from "./hub/remote.js";
+
+export interface HubCacheOptions extends HubOptions {
+  /** $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub by default. */
+  readonly cacheDir?: string;
+  /** Use only what is in the cache. */
+  readonly offline?: boolean;
+}
+
+function defaultCache(): string {
+  const { HF_HUB_CACHE, HF_HOME } = process.env;
+  return HF_HUB_CACHE ?? join(HF_HOME ?? join(homedir(), ".cache", "huggingface"), "hub");
+}
+
+/** Downloads a model's files, or finds them in the cache, and returns the snapshot's folder. Throws DownloadError naming the file and what differs. */
+export async function downloadFromHub(repo: string, options: HubCacheOptions = {}): Promise<string> {
+  if (!/^[\w.-]+\/[\w.-]+$/.test(repo)) throw new DownloadError(`${repo} is no repository name (owner/name)`);
+  const { revision = "main", offline = false, cacheDir = defaultCache() } = options;
+  const root = join(cacheDir, `models--${repo.replace("/", "--")}`);
+  if (offline) return cached(repo, root, revision);
+  const { commit, files } = await listRepository(repo, options);
+  const snapshot = join(root, "snapshots", commit);
+  const fetchFile = async (file: string): Promise<string> => {
+    const target = join(snapshot, file);
+    const remote = await describeFile(repo, commit, file, options);
+    const blob = join(root, "blobs", remote.etag);
+    await downloadTo(blob, `${repo}/${file}`, remote, options);
+    await link(blob, target);
+    return target;
+  };
+  const { always, weights } = neededFiles(repo, files);
+  for (const file of always) await fetchFile(file);
+  const weightsPath = await fetchFile(weights);
+  if (weights.endsWith(".index.json"))
+    for (const shard of shardsOf(weightsPath, await readJson(weightsPath))) await fetchFile(shard);
+  if (revision !== commit) await atomicWrite(join(root, "refs", revision), commit);
+  return snapshot;
+}
+
+function shardsOf(name: string, index: unknown): Set<string> {
+  const map = (index as { weight_map?: Record<string, unknown> } | null)?.weight_map ?? {};
+  const shards = new Set(Object.values(map).map(String));
+  for (const shard of shards)
+    if (/[/\\]|^\.\.?$/.test(shard))
+      throw new DownloadError(`${name}: it names ${shard}, which is outside the repository`);
+  return shards;
+}
+
+async function cached(repo: string, root: string, revision: string): Promise<string> {
+  const commit = await readFile(join(root, "refs", revision), "utf8").then(
+    (text) => text.trim(),
+    () => revision,
+  );
+  const snapshot = join(root, "snapshots", commit);
+  const files = await readdir(snapshot).catch((cause: unknown) => {
+    throw new DownloadError(`${repo} at ${revision} is not in the cache ${root}`, {
+      hint: "download it once without offline",
+      cause,
+    });
+  });
+  neededFiles(repo, files);
+  return snapshot;
+}
+
+/** A relative link, as the Python library makes; where links are not allowed, a hard copy of the name. */
+async function link(blob: string, target: string): Promise<void> {
+  await mkdir(dirname(target), { recursive: true });
+  await rm(target, { force: true });
+  await symlink(relative(dirname(target), blob), target).catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code === "EEXIST") return;
+    const { copyFile } = await import("node:fs/promises");
+    await copyFile(blob, target);
+  });
+}
+
+/** Downloads and opens a model. */
+export async function openFromHub(repo: string, options: HubCacheOptions = {}): Promise<Checkpoint> {
+  return openCheckpoint(await downloadFromHub(repo, options));
+}

@@ -1,6 +1,6 @@
 export { type FileDType, fileDTypeBytes, toFileDType, toTensorBytes, toTensorDType } from "./file-dtype.js";
 export { type KeyMap, prefixMap, renameSource } from "./key-map.js";
-export { blobReader, type ByteReader, memoryReader, urlReader, type UrlReaderOptions } from "./reader.js";
+export { type ByteReader, blobReader, memoryReader, type UrlReaderOptions, urlReader } from "./reader.js";
 export { encodeSafetensors, openSafetensors, safetensorsParts, type TensorToWrite } from "./safetensors.js";
 export { openSharded } from "./sharded.js";
 export { type Checkpoint, combineSources, readTensor, type TensorInfo, type TensorSource } from "./source.js";

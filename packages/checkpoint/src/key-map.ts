@@ -11,7 +11,11 @@ export interface KeyMap {
 }
 
 /** A key map from pairs of prefixes or whole names, [file, model]; the first that fits counts. Names that fit none stay. */
-export function prefixMap(name: string, pairs: readonly (readonly [file: string, model: string])[], ignored: readonly string[] = []): KeyMap {
+export function prefixMap(
+  name: string,
+  pairs: readonly (readonly [file: string, model: string])[],
+  ignored: readonly string[] = [],
+): KeyMap {
   const replace = (from: 0 | 1, key: string): string => {
     for (const pair of pairs) {
       const prefix = pair[from];
@@ -33,7 +37,8 @@ export function renameSource(source: TensorSource, map: KeyMap): TensorSource {
     const modelName = map.toModel(fileName);
     if (modelName === undefined) continue;
     const other = original.get(modelName);
-    if (other !== undefined) throw new CheckpointError(`${source.info(fileName).file}: ${other} and ${fileName} both mean ${modelName}`);
+    if (other !== undefined)
+      throw new CheckpointError(`${source.info(fileName).file}: ${other} and ${fileName} both mean ${modelName}`);
     original.set(modelName, fileName);
   }
   const of = (name: string): string => {

@@ -55,7 +55,10 @@ export interface UrlReaderOptions {
 }
 
 /** A file behind HTTP, read by ranges. The server must answer range requests. */
-export async function urlReader(url: string, { fetch: get = fetch, headers = {}, signal }: UrlReaderOptions = {}): Promise<ByteReader> {
+export async function urlReader(
+  url: string,
+  { fetch: get = fetch, headers = {}, signal }: UrlReaderOptions = {},
+): Promise<ByteReader> {
   const range = async (offset: number, length: number, stop: AbortSignal | undefined): Promise<Response> => {
     const response = await get(url, {
       headers: { ...headers, Range: `bytes=${offset}-${offset + length - 1}` },
@@ -79,7 +82,8 @@ export async function urlReader(url: string, { fetch: get = fetch, headers = {},
       checkRange(url, size, offset, length);
       if (length === 0) return new Uint8Array(0);
       const bytes = new Uint8Array(await (await range(offset, length, stop)).arrayBuffer());
-      if (bytes.length !== length) throw new CheckpointError(`${url}: asked for ${length} bytes at ${offset}, got ${bytes.length}`);
+      if (bytes.length !== length)
+        throw new CheckpointError(`${url}: asked for ${length} bytes at ${offset}, got ${bytes.length}`);
       return bytes;
     },
     async close() {},

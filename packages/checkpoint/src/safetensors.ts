@@ -17,11 +17,16 @@ interface Entry extends TensorInfo {
 
 /** Opens a safetensors file; throws CheckpointError naming the file (and tensor) if anything about its header is wrong. */
 export async function openSafetensors(reader: ByteReader, signal?: AbortSignal): Promise<TensorSource> {
-  if (reader.size < 8) throw new CheckpointError(`${reader.name} is truncated: ${reader.size} bytes are no safetensors file`);
+  if (reader.size < 8)
+    throw new CheckpointError(`${reader.name} is truncated: ${reader.size} bytes are no safetensors file`);
   const prefix = await reader.read(0, 8, signal);
   const length = Number(new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true));
-  if (length > MAX_HEADER) throw new CheckpointError(`${reader.name}: a header of ${length} bytes exceeds the limit of ${MAX_HEADER}`, { hint: "this is no safetensors file" });
-  if (8 + length > reader.size) throw new CheckpointError(`${reader.name} is truncated: its header of ${length} bytes does not fit ${reader.size}`);
+  if (length > MAX_HEADER)
+    throw new CheckpointError(`${reader.name}: a header of ${length} bytes exceeds the limit of ${MAX_HEADER}`, {
+      hint: "this is no safetensors file",
+    });
+  if (8 + length > reader.size)
+    throw new CheckpointError(`${reader.name} is truncated: its header of ${length} bytes does not fit ${reader.size}`);
   const header = parseHeader(reader.name, await reader.read(8, length, signal));
   const dataStart = 8 + length;
   const { metadata, entries } = readEntries(reader.name, header, reader.size - dataStart);
@@ -52,7 +57,8 @@ function parseHeader(file: string, bytes: Uint8Array): Record<string, unknown> {
   } catch (cause) {
     throw new CheckpointError(`${file}: the header is not JSON`, { cause });
   }
-  if (typeof header !== "object" || header === null || Array.isArray(header)) throw new CheckpointError(`${file}: the header is no JSON object`);
+  if (typeof header !== "object" || header === null || Array.isArray(header))
+    throw new CheckpointError(`${file}: the header is no JSON object`);
   const twice = duplicateKey(text);
   if (twice !== undefined) throw new CheckpointError(`${file}: tensor ${twice} is listed twice`);
   return header as Record<string, unknown>;
@@ -85,11 +91,17 @@ function readEntries(file: string, header: Record<string, unknown>, dataSize: nu
   }
   let at = 0;
   for (const [name, { start, end }] of [...entries].sort(([, a], [, b]) => a.start - b.start || a.end - b.end)) {
-    if (start < at) throw new CheckpointError(`${file}: tensor ${name} overlaps the one before it (bytes ${start} to ${end}, which start at ${at})`);
+    if (start < at)
+      throw new CheckpointError(
+        `${file}: tensor ${name} overlaps the one before it (bytes ${start} to ${end}, which start at ${at})`,
+      );
     if (start > at) throw new CheckpointError(`${file}: ${start - at} bytes before tensor ${name} belong to nothing`);
     at = end;
   }
-  if (at !== dataSize) throw new CheckpointError(`${file}: the tensors take ${at} bytes, the file has ${dataSize}`, { hint: at > dataSize ? "it was cut short" : undefined });
+  if (at !== dataSize)
+    throw new CheckpointError(`${file}: the tensors take ${at} bytes, the file has ${dataSize}`, {
+      hint: at > dataSize ? "it was cut short" : undefined,
+    });
   return { entries, metadata };
 }
 
@@ -100,15 +112,26 @@ function readMetadata(file: string, value: unknown): Record<string, string> {
 }
 
 function readEntry(file: string, name: string, value: unknown, dataSize: number): Entry {
-  const { dtype, shape, data_offsets: offsets } = (value ?? {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
-  if (!isFileDType(dtype)) throw new CheckpointError(`${file}: tensor ${name} has dtype ${JSON.stringify(dtype)}, which is not known`);
+  const {
+    dtype,
+    shape,
+    data_offsets: offsets,
+  } = (value ?? {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
+  if (!isFileDType(dtype))
+    throw new CheckpointError(`${file}: tensor ${name} has dtype ${JSON.stringify(dtype)}, which is not known`);
   const isCount = (n: unknown): n is number => typeof n === "number" && Number.isSafeInteger(n) && n >= 0;
-  if (!Array.isArray(shape) || !shape.every(isCount)) throw new CheckpointError(`${file}: tensor ${name} has shape ${JSON.stringify(shape)}`);
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) throw new CheckpointError(`${file}: tensor ${name} has data_offsets ${JSON.stringify(offsets)}`);
+  if (!Array.isArray(shape) || !shape.every(isCount))
+    throw new CheckpointError(`${file}: tensor ${name} has shape ${JSON.stringify(shape)}`);
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
+    throw new CheckpointError(`${file}: tensor ${name} has data_offsets ${JSON.stringify(offsets)}`);
   const [start, end] = offsets as [number, number];
   const bytes = (shape as number[]).reduce((a, b) => a * b, fileDTypeBytes[dtype]);
-  if (end - start !== bytes) throw new CheckpointError(`${file}: tensor ${name} ${dtype} [${shape.join(", ")}] needs ${bytes} bytes, its range ${start} to ${end} has ${end - start}`);
-  if (end > dataSize) throw new CheckpointError(`${file} is truncated: tensor ${name} ends at byte ${end} of ${dataSize}`);
+  if (end - start !== bytes)
+    throw new CheckpointError(
+      `${file}: tensor ${name} ${dtype} [${shape.join(", ")}] needs ${bytes} bytes, its range ${start} to ${end} has ${end - start}`,
+    );
+  if (end > dataSize)
+    throw new CheckpointError(`${file} is truncated: tensor ${name} ends at byte ${end} of ${dataSize}`);
   return { dtype, shape: shape as Shape, file, start, end };
 }
 
@@ -121,8 +144,13 @@ export interface TensorToWrite {
 }
 
 /** The parts of a safetensors file, in order. Tensors are written larger dtypes first, as the reference does, then by name. */
-export async function* safetensorsParts(tensors: readonly TensorToWrite[], metadata: Readonly<Record<string, string>> = {}): AsyncGenerator<Uint8Array> {
-  const sorted = [...tensors].sort((a, b) => fileDTypeBytes[b.dtype] - fileDTypeBytes[a.dtype] || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+export async function* safetensorsParts(
+  tensors: readonly TensorToWrite[],
+  metadata: Readonly<Record<string, string>> = {},
+): AsyncGenerator<Uint8Array> {
+  const sorted = [...tensors].sort(
+    (a, b) => fileDTypeBytes[b.dtype] - fileDTypeBytes[a.dtype] || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),
+  );
   const header: Record<string, unknown> = Object.keys(metadata).length === 0 ? {} : { __metadata__: metadata };
   const sizes: number[] = [];
   let at = 0;
@@ -141,13 +169,19 @@ export async function* safetensorsParts(tensors: readonly TensorToWrite[], metad
   yield start;
   for (const [i, tensor] of sorted.entries()) {
     const bytes = await tensor.bytes();
-    if (bytes.byteLength !== sizes[i]) throw new CheckpointError(`saving: tensor ${tensor.name} has ${bytes.byteLength} bytes, its shape says ${sizes[i]}`);
+    if (bytes.byteLength !== sizes[i])
+      throw new CheckpointError(
+        `saving: tensor ${tensor.name} has ${bytes.byteLength} bytes, its shape says ${sizes[i]}`,
+      );
     yield bytes;
   }
 }
 
 /** A whole safetensors file in memory. */
-export async function encodeSafetensors(tensors: readonly TensorToWrite[], metadata?: Readonly<Record<string, string>>): Promise<Uint8Array> {
+export async function encodeSafetensors(
+  tensors: readonly TensorToWrite[],
+  metadata?: Readonly<Record<string, string>>,
+): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   for await (const part of safetensorsParts(tensors, metadata)) parts.push(part);
   const out = new Uint8Array(parts.reduce((n, part) => n + part.length, 0));

@@ -31,7 +31,8 @@ export async function readTensor(
   const info = source.info(name);
   const bytes = toTensorBytes(name, info.dtype, await source.bytes(name, signal));
   const own = toTensorDType(info.dtype);
-  if (own === "float64" && dtype !== "float64" && !backend.dtypes.has("float64")) return narrowed(backend, bytes, info.shape, dtype);
+  if (own === "float64" && dtype !== "float64" && !backend.dtypes.has("float64"))
+    return narrowed(backend, bytes, info.shape, dtype);
   const tensor = fromBytes(backend, bytes, info.shape, own);
   if (dtype === undefined || dtype === own) return tensor;
   const converted = cast(tensor, dtype);
@@ -55,10 +56,12 @@ export function combineSources(parts: readonly TensorSource[]): TensorSource {
   for (const part of parts)
     for (const name of part.names) {
       const other = owner.get(name);
-      if (other !== undefined) throw new CheckpointError(`tensor ${name} is in both ${other.info(name).file} and ${part.info(name).file}`);
+      if (other !== undefined)
+        throw new CheckpointError(`tensor ${name} is in both ${other.info(name).file} and ${part.info(name).file}`);
       owner.set(name, part);
     }
-  const of = (name: string): TensorSource => owner.get(name) ?? missing(name, parts[0]?.names[0] === undefined ? "" : "checkpoint");
+  const of = (name: string): TensorSource =>
+    owner.get(name) ?? missing(name, parts[0]?.names[0] === undefined ? "" : "checkpoint");
   return {
     names: [...owner.keys()],
     metadata: Object.assign({}, ...parts.map((p) => p.metadata)) as Record<string, string>,

@@ -79,10 +79,13 @@ async function inVite(folder) {
   writeFileSync(join(folder, "vite.config.js"), `export default ${JSON.stringify(config)};\n`);
   const build = await runPnpm(["exec", "vite", "build"], { cwd: folder });
   if (!(await step("vite build", build))) return;
-  if (build.output.includes("externalized for browser")) faults.push(`vite build: a Node built-in is reachable:\n${build.output}`);
+  if (build.output.includes("externalized for browser"))
+    faults.push(`vite build: a Node built-in is reachable:\n${build.output}`);
   const assets = join(folder, "dist/assets");
   for (const { file, where } of forBrowsers) {
-    const output = readdirSync(assets).find((name) => name.startsWith(`${file.replace(/\.ts$/, "")}-`) && name.endsWith(".js"));
+    const output = readdirSync(assets).find(
+      (name) => name.startsWith(`${file.replace(/\.ts$/, "")}-`) && name.endsWith(".js"),
+    );
     if (output === undefined) faults.push(`${where}: Vite made nothing of it`);
     else await step(`${where}, built by Vite`, await run(process.execPath, [join(assets, output)], { cwd: folder }));
   }
@@ -108,12 +111,26 @@ async function project(folder, packed, tools, compilerOptions) {
     devDependencies: Object.fromEntries(tools.map((name) => [name, pins[name]])),
   });
   // JSON is YAML.
-  write("pnpm-workspace.yaml", { packages: ["."], overrides: files, autoInstallPeers: false, confirmModulesPurge: false });
+  write("pnpm-workspace.yaml", {
+    packages: ["."],
+    overrides: files,
+    autoInstallPeers: false,
+    confirmModulesPurge: false,
+  });
   write("tsconfig.json", {
-    compilerOptions: { strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, skipLibCheck: false, rootDir: "src", ...compilerOptions },
+    compilerOptions: {
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+      skipLibCheck: false,
+      rootDir: "src",
+      ...compilerOptions,
+    },
     include: ["src"],
   });
-  const install = await runPnpm(["install", "--no-frozen-lockfile", "--prefer-offline", "--ignore-scripts"], { cwd: folder });
+  const install = await runPnpm(["install", "--no-frozen-lockfile", "--prefer-offline", "--ignore-scripts"], {
+    cwd: folder,
+  });
   return step(`installing into an empty project (${tools.at(-1)})`, install);
 }
 

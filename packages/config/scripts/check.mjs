@@ -24,7 +24,10 @@ const steps = {
     what: "format and lint",
     run: () => runTool("@biomejs/biome", ["ci", ".", "--error-on-warnings", "--colors=off"], { bin: "biome" }),
   },
-  types: { what: "types of sources, tests, apps and scripts", run: () => runTool("typescript", ["--noEmit"], { bin: "tsc" }) },
+  types: {
+    what: "types of sources, tests, apps and scripts",
+    run: () => runTool("typescript", ["--noEmit"], { bin: "tsc" }),
+  },
   imports: { what: "import rules and cycles", run: () => script("imports.mjs") },
   lockfile: { what: "no registry host in the lockfile", run: () => script("lockfile.mjs") },
   changesets: { what: "every change has its changeset", run: () => script("changesets.mjs") },
@@ -33,8 +36,16 @@ const steps = {
   "tests-built": { what: "tests on the built packages", built: true, run: () => tests({ TEST_BUILT: "1" }) },
   demo: { what: "the demo", built: true, run: () => run(process.execPath, ["apps/cli/dist/bin.js", "demo"]) },
   budgets: { what: "bundle sizes, and nothing of Node in them", built: true, run: () => script("budgets.mjs") },
-  packages: { what: "publint and are-the-types-wrong on every package", built: true, run: () => script("packages.mjs") },
-  "as-users": { what: "packages in empty projects, with the READMEs' snippets", built: true, run: () => script("as-users.mjs") },
+  packages: {
+    what: "publint and are-the-types-wrong on every package",
+    built: true,
+    run: () => script("packages.mjs"),
+  },
+  "as-users": {
+    what: "packages in empty projects, with the READMEs' snippets",
+    built: true,
+    run: () => script("as-users.mjs"),
+  },
 };
 
 const chosen = chooseSteps(process.argv.slice(2));

@@ -9,7 +9,13 @@ const packages = workspacePackages().filter(({ folder }) => folder !== "packages
 
 const cruise = await runTool(
   "dependency-cruiser",
-  ["--config", "packages/config/dependency-cruiser.mjs", "--output-type", "err", ...packages.flatMap(({ folder }) => parts(folder))],
+  [
+    "--config",
+    "packages/config/dependency-cruiser.mjs",
+    "--output-type",
+    "err",
+    ...packages.flatMap(({ folder }) => parts(folder)),
+  ],
   { bin: "depcruise" },
 );
 if (cruise.code !== 0) console.error(cruise.output);
@@ -49,7 +55,12 @@ function imports(folder) {
         .preProcessFile(readFileSync(join(root, file), "utf8"), true, true)
         .importedFiles.map(({ fileName }) => fileName)
         .filter((specifier) => !/^(\.|node:)/.test(specifier))
-        .map((specifier) => specifier.split("/").slice(0, specifier.startsWith("@") ? 2 : 1).join("/"))
+        .map((specifier) =>
+          specifier
+            .split("/")
+            .slice(0, specifier.startsWith("@") ? 2 : 1)
+            .join("/"),
+        )
         .map((imported) => ({ file, imported })),
     );
 }

@@ -32,7 +32,9 @@ for (const { pkg, file, contents } of await packAll()) {
   const lint = await runTool("publint", ["run", file, "--strict", "--pack", "false"]);
   if (lint.code !== 0) report(lint.output.trim());
   if (entryPoints(pkg).length > 0) {
-    const types = await runTool("@arethetypeswrong/cli", [file, "--profile", "esm-only", "--no-emoji", "--no-color"], { bin: "attw" });
+    const types = await runTool("@arethetypeswrong/cli", [file, "--profile", "esm-only", "--no-emoji", "--no-color"], {
+      bin: "attw",
+    });
     if (types.code !== 0) report(types.output.trim());
   }
 }

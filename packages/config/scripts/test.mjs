@@ -7,9 +7,13 @@ import { totalsFile, totalsLine } from "./lib/totals.mjs";
 
 rmSync(totalsFile(), { force: true });
 const report = join(import.meta.dirname, "../vitest/report.mjs");
-const { code } = await runTool("vitest", ["run", "--reporter=default", `--reporter=${report}`, ...process.argv.slice(2)], {
-  output: "inherit",
-  env: { TEST_TOTALS: totalsFile() },
-});
+const { code } = await runTool(
+  "vitest",
+  ["run", "--reporter=default", `--reporter=${report}`, ...process.argv.slice(2)],
+  {
+    output: "inherit",
+    env: { TEST_TOTALS: totalsFile() },
+  },
+);
 console.log(totalsLine());
 process.exitCode = code;

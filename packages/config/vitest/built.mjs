@@ -45,7 +45,9 @@ function readBuilt(folder) {
   const files = readdirSync(dist);
   const sources = files
     .filter((file) => file.endsWith(".js.map"))
-    .flatMap((file) => /** @type {{ sources: string[] }} */ (JSON.parse(readFileSync(join(dist, file), "utf8"))).sources)
+    .flatMap(
+      (file) => /** @type {{ sources: string[] }} */ (JSON.parse(readFileSync(join(dist, file), "utf8"))).sources,
+    )
     .map((source) => resolve(dist, source));
   const entries = files
     .filter((file) => file.endsWith(".js") && existsSync(join(folder, "src", file.replace(/\.js$/, ".ts"))))
@@ -140,14 +142,17 @@ export async function testsOnBuilt() {
     }
   }
   if (internal.length > 0) {
-    console.log(`On the built packages, left out for what they import of a package's inside:\n  ${internal.join("\n  ")}`);
+    console.log(
+      `On the built packages, left out for what they import of a package's inside:\n  ${internal.join("\n  ")}`,
+    );
   }
   return {
     include,
     plugin: {
       name: "mamba-ts:built",
       enforce: "pre",
-      resolveId: (specifier, importer) => (importer ? redirects.get(`${importer.split("?")[0]}\0${specifier}`) : undefined),
+      resolveId: (specifier, importer) =>
+        importer ? redirects.get(`${importer.split("?")[0]}\0${specifier}`) : undefined,
     },
   };
 }

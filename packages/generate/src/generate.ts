@@ -1,7 +1,26 @@
 import { InvalidArgumentError, NonFiniteError } from "@mamba-ts/backend";
-import { compare, cast, div, fromHost, mul, reshape, sample, type SampleResult, scope, type Tensor, where } from "@mamba-ts/tensor";
+import {
+  cast,
+  compare,
+  div,
+  fromHost,
+  mul,
+  reshape,
+  type SampleResult,
+  sample,
+  scope,
+  type Tensor,
+  where,
+} from "@mamba-ts/tensor";
 import { StopFilter } from "./stop.js";
-import type { EndReason, GeneratedToken, GenerateOptions, GenerationState, GenerativeModel, Tokenizer } from "./types.js";
+import type {
+  EndReason,
+  GeneratedToken,
+  GenerateOptions,
+  GenerationState,
+  GenerativeModel,
+  Tokenizer,
+} from "./types.js";
 
 /** One row's continuation: what has been said, and whether it goes on. */
 class Row {
@@ -67,12 +86,17 @@ export async function* generateBatch<S extends GenerationState>(
   options: GenerateOptions<S> = {},
 ): AsyncGenerator<(GeneratedToken | undefined)[], EndReason[], void> {
   const { maxTokens = 128, stop = [], seed = 0, repetitionPenalty = 1, signal } = options;
-  if (!Number.isInteger(maxTokens) || maxTokens < 0) throw new InvalidArgumentError(`generate: maxTokens is ${maxTokens}`);
-  if (!(repetitionPenalty > 0)) throw new InvalidArgumentError(`generate: repetitionPenalty is ${repetitionPenalty}, not positive`);
+  if (!Number.isInteger(maxTokens) || maxTokens < 0)
+    throw new InvalidArgumentError(`generate: maxTokens is ${maxTokens}`);
+  if (!(repetitionPenalty > 0))
+    throw new InvalidArgumentError(`generate: repetitionPenalty is ${repetitionPenalty}, not positive`);
   if (stop.includes("")) throw new InvalidArgumentError("generate: a stop string is empty");
   const ids = prompts.map((prompt, r) => {
     const row = Array.from(typeof prompt === "string" ? tokenizer.encode(prompt) : prompt);
-    if (row.length === 0) throw new InvalidArgumentError(`generate: prompt ${r} is empty`, { hint: "give at least one token to continue from" });
+    if (row.length === 0)
+      throw new InvalidArgumentError(`generate: prompt ${r} is empty`, {
+        hint: "give at least one token to continue from",
+      });
     return row;
   });
   if (ids.length === 0) throw new InvalidArgumentError("generate: there are no prompts");
@@ -85,13 +109,22 @@ export async function* generateBatch<S extends GenerationState>(
   try {
     for (let step = 0; ; step++) {
       signal?.throwIfAborted();
-      drawn = scope(() => sample(penalised(reshape(logits, [ids.length, logits.shape.at(-1)!]), seen, repetitionPenalty), { ...options, seed, counter: step }));
+      drawn = scope(() =>
+        sample(penalised(reshape(logits, [ids.length, logits.shape.at(-1)!]), seen, repetitionPenalty), {
+          ...options,
+          seed,
+          counter: step,
+        }),
+      );
       const [tokens, logprobs] = await Promise.all([drawn.token.data(), drawn.logprob.data()]);
       const isLast = step + 1 === maxTokens;
       const made = rows.map((row, r) => {
         if (row.reason !== undefined) return undefined;
         const id = tokens[r]!;
-        if (!Number.isFinite(logprobs[r]!)) throw new NonFiniteError(`generate: the logits of row ${r} are not finite at token ${step}`, { hint: "the weights hold NaN or infinity" });
+        if (!Number.isFinite(logprobs[r]!))
+          throw new NonFiniteError(`generate: the logits of row ${r} are not finite at token ${step}`, {
+            hint: "the weights hold NaN or infinity",
+          });
         seen?.[r]!.add(id);
         return { id, text: row.take(id, isLast), logprob: logprobs[r]! };
       });
@@ -100,7 +133,9 @@ export async function* generateBatch<S extends GenerationState>(
       signal?.throwIfAborted();
       const { token } = drawn;
       const previous = logits;
-      logits = scope(() => model.forward(reshape(token, [ids.length, 1]), { state, into: state, logits: "last" }).logits!);
+      logits = scope(
+        () => model.forward(reshape(token, [ids.length, 1]), { state, into: state, logits: "last" }).logits!,
+      );
       previous.dispose();
       drawn.token.dispose();
       drawn.logprob.dispose();
@@ -112,16 +147,26 @@ export async function* generateBatch<S extends GenerationState>(
 }
 
 /** Reads the prompts in chunks; the logits after the last token. Padding on the left is told to the model as segment -1. */
-async function prefill<S extends GenerationState>(model: GenerativeModel<S>, state: S, ids: readonly number[][], options: GenerateOptions<S>): Promise<Tensor> {
+async function prefill<S extends GenerationState>(
+  model: GenerativeModel<S>,
+  state: S,
+  ids: readonly number[][],
+  options: GenerateOptions<S>,
+): Promise<Tensor> {
   const { prefillChunk = 1024, signal, onPrefill } = options;
-  if (!Number.isInteger(prefillChunk) || prefillChunk < 1) throw new InvalidArgumentError(`generate: prefillChunk is ${prefillChunk}`);
+  if (!Number.isInteger(prefillChunk) || prefillChunk < 1)
+    throw new InvalidArgumentError(`generate: prefillChunk is ${prefillChunk}`);
   const longest = Math.max(...ids.map((row) => row.length));
   const isPadded = ids.some((row) => row.length < longest);
   const padded = ids.map((row) => [...new Array<number>(longest - row.length).fill(0), ...row]);
   // The prompt continues whatever segment a given state is in.
   const idOf = (r: number): number => Math.max(0, state.segments?.[r] ?? 0);
-  const segments = ids.map((row, r) => [...new Array<number>(longest - row.length).fill(-1), ...new Array<number>(row.length).fill(idOf(r))]);
-  const cut = (all: readonly number[][], start: number, end: number): number[][] => all.map((row) => row.slice(start, end));
+  const segments = ids.map((row, r) => [
+    ...new Array<number>(longest - row.length).fill(-1),
+    ...new Array<number>(row.length).fill(idOf(r)),
+  ]);
+  const cut = (all: readonly number[][], start: number, end: number): number[][] =>
+    all.map((row) => row.slice(start, end));
   try {
     for (let start = 0; ; start += prefillChunk) {
       signal?.throwIfAborted();

@@ -60,19 +60,26 @@ export function resolveConfig(config: MambaConfig): ResolvedMambaConfig {
   const dInner = config.dInner ?? merged.expand * config.dModel;
   const dtRank = typeof config.dtRank === "number" ? config.dtRank : Math.ceil(config.dModel / 16);
   const resolved: ResolvedMambaConfig = { ...merged, dInner, dtRank };
-  for (const key of ["dModel", "vocabSize", "dState", "dConv", "dInner", "dtRank"] as const) demand(resolved, key, (n) => Number.isInteger(n) && n > 0, "a positive integer");
+  for (const key of ["dModel", "vocabSize", "dState", "dConv", "dInner", "dtRank"] as const)
+    demand(resolved, key, (n) => Number.isInteger(n) && n > 0, "a positive integer");
   demand(resolved, "nLayer", (n) => Number.isInteger(n) && n >= 0, "an integer of at least 0");
-  for (const key of ["expand", "dtMin", "dtMax", "dtScale", "normEps", "innerNormEps"] as const) demand(resolved, key, (x) => Number.isFinite(x) && x > 0, "a positive number");
+  for (const key of ["expand", "dtMin", "dtMax", "dtScale", "normEps", "innerNormEps"] as const)
+    demand(resolved, key, (x) => Number.isFinite(x) && x > 0, "a positive number");
   demand(resolved, "dtInitFloor", (x) => Number.isFinite(x) && x >= 0, "a number of at least 0");
-  if (resolved.dtMax < resolved.dtMin) throw new ConfigError(`config: dtMax ${resolved.dtMax} is below dtMin ${resolved.dtMin}`);
-  for (const key of ["convBias", "bias", "tieEmbeddings"] as const) if (typeof resolved[key] !== "boolean") throw new ConfigError(`config: ${key} is ${String(resolved[key])}, not true or false`);
+  if (resolved.dtMax < resolved.dtMin)
+    throw new ConfigError(`config: dtMax ${resolved.dtMax} is below dtMin ${resolved.dtMin}`);
+  for (const key of ["convBias", "bias", "tieEmbeddings"] as const)
+    if (typeof resolved[key] !== "boolean")
+      throw new ConfigError(`config: ${key} is ${String(resolved[key])}, not true or false`);
   choice(resolved, "norm", ["rms", "layer"]);
   choice(resolved, "innerNorm", ["none", "plain"]);
   choice(resolved, "dtInit", ["random", "constant"]);
   return resolved;
 }
 
-type NumberKey = { [K in keyof ResolvedMambaConfig]: ResolvedMambaConfig[K] extends number ? K : never }[keyof ResolvedMambaConfig];
+type NumberKey = {
+  [K in keyof ResolvedMambaConfig]: ResolvedMambaConfig[K] extends number ? K : never;
+}[keyof ResolvedMambaConfig];
 
 function demand(config: ResolvedMambaConfig, key: NumberKey, ok: (n: number) => boolean, what: string): void {
   const value = config[key];
@@ -80,5 +87,6 @@ function demand(config: ResolvedMambaConfig, key: NumberKey, ok: (n: number) => 
 }
 
 function choice(config: ResolvedMambaConfig, key: keyof ResolvedMambaConfig, among: readonly string[]): void {
-  if (!among.includes(config[key] as string)) throw new ConfigError(`config: ${key} is ${String(config[key])}, not ${among.join(" or ")}`);
+  if (!among.includes(config[key] as string))
+    throw new ConfigError(`config: ${key} is ${String(config[key])}, not ${among.join(" or ")}`);
 }

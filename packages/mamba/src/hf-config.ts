@@ -6,15 +6,22 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** Reads either dialect. Norm, biases and tying are settled later, by which tensors the file has. Throws ConfigError. */
 export function parseConfig(json: unknown): MambaConfig {
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw new ConfigError("config: not a JSON object");
+  if (typeof json !== "object" || json === null || Array.isArray(json))
+    throw new ConfigError("config: not a JSON object");
   const config = json as Json;
   const type = config["model_type"];
   if (type === "mamba" || type === "falcon_mamba") return fromTransformers(config, type);
   if (type === undefined && "d_model" in config && "n_layer" in config) return fromStateSpaces(config);
-  throw new ConfigError(`config: model_type ${JSON.stringify(type)} is not a Mamba`, { hint: "mamba and falcon_mamba are read here; other families have packages of their own" });
+  throw new ConfigError(`config: model_type ${JSON.stringify(type)} is not a Mamba`, {
+    hint: "mamba and falcon_mamba are read here; other families have packages of their own",
+  });
 }
 
-function read<T extends "number" | "boolean" | "string">(config: Json, key: string, type: T): (T extends "number" ? number : T extends "boolean" ? boolean : string) | undefined {
+function read<T extends "number" | "boolean" | "string">(
+  config: Json,
+  key: string,
+  type: T,
+): (T extends "number" ? number : T extends "boolean" ? boolean : string) | undefined {
   const value = config[key];
   if (value === undefined || value === null) return undefined;
   if (typeof value !== type) throw new ConfigError(`config: ${key} is ${JSON.stringify(value)}, not a ${type}`);
@@ -35,9 +42,11 @@ function rank(value: unknown): number | "auto" | undefined {
 
 function fromTransformers(config: Json, type: "mamba" | "falcon_mamba"): MambaConfig {
   const act = read(config, "hidden_act", "string");
-  if (act !== undefined && act !== "silu") throw new ConfigError(`config: hidden_act ${act} is not supported; Mamba uses silu`);
+  if (act !== undefined && act !== "silu")
+    throw new ConfigError(`config: hidden_act ${act} is not supported; Mamba uses silu`);
   const init = read(config, "time_step_init_scheme", "string");
-  if (init !== undefined && init !== "random" && init !== "constant") throw new ConfigError(`config: time_step_init_scheme ${init} is not known`);
+  if (init !== undefined && init !== "random" && init !== "constant")
+    throw new ConfigError(`config: time_step_init_scheme ${init} is not known`);
   return drop({
     dModel: required(config, "hidden_size"),
     nLayer: required(config, "num_hidden_layers"),
@@ -56,7 +65,9 @@ function fromTransformers(config: Json, type: "mamba" | "falcon_mamba"): MambaCo
     bias: read(config, "use_bias", "boolean"),
     normEps: read(config, "layer_norm_epsilon", "number"),
     tieEmbeddings: read(config, "tie_word_embeddings", "boolean") ?? type === "mamba",
-    ...(type === "falcon_mamba" ? { innerNorm: "plain" as const, innerNormEps: read(config, "mixer_rms_eps", "number") ?? 1e-6 } : {}),
+    ...(type === "falcon_mamba"
+      ? { innerNorm: "plain" as const, innerNormEps: read(config, "mixer_rms_eps", "number") ?? 1e-6 }
+      : {}),
   });
 }
 
@@ -65,8 +76,10 @@ function fromStateSpaces(config: Json): MambaConfig {
   const layer = read(inner, "layer", "string");
   if (layer !== undefined && layer !== "Mamba1") throw new ConfigError(`config: ssm_cfg.layer ${layer} is not Mamba1`);
   const attention = config["attn_layer_idx"];
-  if (Array.isArray(attention) && attention.length > 0) throw new ConfigError("config: attn_layer_idx names attention layers, which a Mamba has not");
-  if ((read(config, "d_intermediate", "number") ?? 0) !== 0) throw new ConfigError("config: d_intermediate asks for MLP layers, which a Mamba has not");
+  if (Array.isArray(attention) && attention.length > 0)
+    throw new ConfigError("config: attn_layer_idx names attention layers, which a Mamba has not");
+  if ((read(config, "d_intermediate", "number") ?? 0) !== 0)
+    throw new ConfigError("config: d_intermediate asks for MLP layers, which a Mamba has not");
   const multiple = read(config, "pad_vocab_size_multiple", "number") ?? 8;
   const vocab = required(config, "vocab_size");
   return drop({
@@ -88,7 +101,9 @@ function fromStateSpaces(config: Json): MambaConfig {
 }
 
 function drop(config: { readonly [K in keyof MambaConfig]?: MambaConfig[K] | undefined }): MambaConfig {
-  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined)) as unknown as MambaConfig;
+  return Object.fromEntries(
+    Object.entries(config).filter(([, value]) => value !== undefined),
+  ) as unknown as MambaConfig;
 }
 
 /** A transformers `config.json` for a model: what `from_pretrained` needs. */
@@ -128,7 +143,14 @@ export function toTransformersConfig(given: MambaConfig): Record<string, unknown
 }
 
 /** Keys that transformers insists are floats. */
-const floatKeys = ["time_step_scale", "time_step_min", "time_step_max", "time_step_floor", "layer_norm_epsilon", "mixer_rms_eps"];
+const floatKeys = [
+  "time_step_scale",
+  "time_step_min",
+  "time_step_max",
+  "time_step_floor",
+  "layer_norm_epsilon",
+  "mixer_rms_eps",
+];
 
 /** `toTransformersConfig` as the text of a `config.json`: there 1 is an integer and 1.0 a float, which JSON.stringify cannot say. */
 export function transformersConfigText(config: MambaConfig, dtype = "float32"): string {

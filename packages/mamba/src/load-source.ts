@@ -24,7 +24,11 @@ export interface LoadOptions {
  * Makes a model from a configuration (either dialect) and tensors (either naming). Norm, biases and tying follow what the file holds.
  * Throws ConfigError, or CheckpointError naming the tensor that is missing, surplus or of the wrong shape.
  */
-export async function loadMambaFrom(json: unknown, file: TensorSource, { backend, dtype = "float32", signal, onProgress }: LoadOptions): Promise<Mamba> {
+export async function loadMambaFrom(
+  json: unknown,
+  file: TensorSource,
+  { backend, dtype = "float32", signal, onProgress }: LoadOptions,
+): Promise<Mamba> {
   const map = detectNaming(file);
   const source = renameSource(file, map);
   const model = new Mamba(adapt(parseConfig(json), source));
@@ -35,11 +39,17 @@ export async function loadMambaFrom(json: unknown, file: TensorSource, { backend
     if (!source.has(name)) throw new CheckpointError(`checkpoint: tensor ${map.toFile(name)} is missing`);
     const info = source.info(name);
     if (!sameShape(info.shape, shape))
-      throw new CheckpointError(`${info.file}: tensor ${map.toFile(name)} is [${info.shape.join(", ")}], the config makes it [${shape.join(", ")}]`);
-    if (/^(I|U|BOOL)/.test(info.dtype)) throw new CheckpointError(`${info.file}: tensor ${map.toFile(name)} is ${info.dtype}, not floating point`);
+      throw new CheckpointError(
+        `${info.file}: tensor ${map.toFile(name)} is [${info.shape.join(", ")}], the config makes it [${shape.join(", ")}]`,
+      );
+    if (/^(I|U|BOOL)/.test(info.dtype))
+      throw new CheckpointError(`${info.file}: tensor ${map.toFile(name)} is ${info.dtype}, not floating point`);
   }
   for (const name of source.names)
-    if (!wanted.has(name)) throw new CheckpointError(`${source.info(name).file}: tensor ${map.toFile(name)} belongs to nothing in this model`);
+    if (!wanted.has(name))
+      throw new CheckpointError(
+        `${source.info(name).file}: tensor ${map.toFile(name)} belongs to nothing in this model`,
+      );
   try {
     for (const [i, [name, parameter]] of named.entries()) {
       signal?.throwIfAborted();
@@ -55,7 +65,9 @@ export async function loadMambaFrom(json: unknown, file: TensorSource, { backend
 
 /** Published configurations do not always say what the file holds: the tensors decide. */
 function adapt(config: MambaConfig, source: TensorSource): MambaConfig {
-  const vocabSize = source.has("backbone.embeddings.weight") ? (source.info("backbone.embeddings.weight").shape[0] ?? config.vocabSize) : config.vocabSize;
+  const vocabSize = source.has("backbone.embeddings.weight")
+    ? (source.info("backbone.embeddings.weight").shape[0] ?? config.vocabSize)
+    : config.vocabSize;
   const layer = "backbone.layers.0.";
   return {
     ...config,

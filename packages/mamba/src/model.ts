@@ -13,12 +13,44 @@
  * Deviations from upstream: none in what is computed. FalconMamba's norms of dt, B and C follow its reference (slow) path.
  */
 import { type Backend, type DType, type FloatDType, ShapeError, UnsupportedError } from "@mamba-ts/backend";
-import { CausalConv1d, constant, deltaBiasInit, Embedding, LayerNorm, Linear, Module, Parameter, RmsNorm, s4dRealInit, fanInUniform, uniform } from "@mamba-ts/nn";
-import { add, cast, checkpoint, concat, exp, fromHost, keep, linear, mambaStep, neg, rmsNorm, Rng, selectiveScan, slice, split, tapeIsOpen, type Tensor, zeros } from "@mamba-ts/tensor";
+import {
+  CausalConv1d,
+  constant,
+  deltaBiasInit,
+  Embedding,
+  fanInUniform,
+  LayerNorm,
+  Linear,
+  Module,
+  Parameter,
+  RmsNorm,
+  s4dRealInit,
+  uniform,
+} from "@mamba-ts/nn";
+import {
+  add,
+  cast,
+  checkpoint,
+  concat,
+  exp,
+  fromHost,
+  keep,
+  linear,
+  mambaStep,
+  neg,
+  Rng,
+  rmsNorm,
+  selectiveScan,
+  slice,
+  split,
+  type Tensor,
+  tapeIsOpen,
+  zeros,
+} from "@mamba-ts/tensor";
 import { type MambaConfig, type ResolvedMambaConfig, resolveConfig } from "./config.js";
-import { lastRealTokens, planSegments, segmentEnds, type SegmentIds, type SegmentPlan } from "./segments.js";
+import { lastRealTokens, planSegments, type SegmentIds, type SegmentPlan, segmentEnds } from "./segments.js";
 import { type LayerState, MambaState } from "./state.js";
-import { tokenTensor, type TokenInput } from "./tokens.js";
+import { type TokenInput, tokenTensor } from "./tokens.js";
 
 /** The selective state space itself: causal convolution, input-dependent delta, B and C, scan (section 3.2, Alg. 2). */
 export class SelectiveSsm extends Module {
@@ -37,7 +69,11 @@ export class SelectiveSsm extends Module {
     this.D = new Parameter([dInner], { init: constant(1), decay: false, keepFloat32: true });
     this.conv1d = new CausalConv1d(dInner, dConv, { bias: convBias, activation: "silu" });
     this.xProj = new Linear(dInner, dtRank + 2 * dState);
-    this.dtProj = new Linear(dtRank, dInner, { bias: true, init: dtInit === "random" ? uniform(dtStd) : constant(dtStd), biasInit: deltaBiasInit(config) });
+    this.dtProj = new Linear(dtRank, dInner, {
+      bias: true,
+      init: dtInit === "random" ? uniform(dtStd) : constant(dtStd),
+      biasInit: deltaBiasInit(config),
+    });
     this.#config = config;
   }
 
@@ -45,11 +81,17 @@ export class SelectiveSsm extends Module {
    * @param x, z - [batch, length, dInner]: the branch that is scanned, and the one that gates it
    * @returns y [batch, length, dInner] and the state after the last token
    */
-  forward(x: Tensor, z: Tensor | undefined, state: Partial<LayerState>, marks: Tensor | undefined): { readonly y: Tensor; readonly state: LayerState } {
+  forward(
+    x: Tensor,
+    z: Tensor | undefined,
+    state: Partial<LayerState>,
+    marks: Tensor | undefined,
+  ): { readonly y: Tensor; readonly state: LayerState } {
     const { dtRank, dState, innerNorm, innerNormEps } = this.#config;
     const { y: u, finalState: conv } = this.conv1d.forward(x, state.conv, marks); // [batch, length, dInner]
     let [dt, B, C] = split(this.xProj.forward(u), [dtRank, dState, dState]) as [Tensor, Tensor, Tensor]; // [batch, length, *]
-    if (innerNorm !== "none") [dt, B, C] = [dt, B, C].map((t) => rmsNorm({ x: t, eps: innerNormEps }).y) as [Tensor, Tensor, Tensor];
+    if (innerNorm !== "none")
+      [dt, B, C] = [dt, B, C].map((t) => rmsNorm({ x: t, eps: innerNormEps }).y) as [Tensor, Tensor, Tensor];
     const delta = linear(dt, this.dtProj.weight.value); // [batch, length, dInner]
     const A = neg(exp(this.A_log.value)); // [dInner, dState], A < 0
     const scan = { x: u, delta, A, B, C, D: this.D.value, z, deltaBias: this.dtProj.bias!.value, softplus: true };
@@ -81,7 +123,11 @@ export class MambaMixer extends Module {
   }
 
   /** @param h - [batch, length, dModel]  @returns the same shape, and the state */
-  forward(h: Tensor, state: Partial<LayerState>, marks: Tensor | undefined): { readonly out: Tensor; readonly state: LayerState } {
+  forward(
+    h: Tensor,
+    state: Partial<LayerState>,
+    marks: Tensor | undefined,
+  ): { readonly out: Tensor; readonly state: LayerState } {
     const [x, z] = split(this.inProj.forward(h), [this.#dInner, this.#dInner]) as [Tensor, Tensor]; // [batch, length, dInner]
     const { y, state: next } = this.ssm.forward(x, z, state, marks);
     return { out: this.outProj.forward(y), state: next }; // [batch, length, dModel]
@@ -107,14 +153,22 @@ export class MambaBlock extends Module {
     this.#config = config;
   }
 
-  forward(stream: Stream, state: LayerState | undefined, marks: Tensor | undefined, inPlace: boolean): Stream & { readonly state: LayerState } {
+  forward(
+    stream: Stream,
+    state: LayerState | undefined,
+    marks: Tensor | undefined,
+    inPlace: boolean,
+  ): Stream & { readonly state: LayerState } {
     const compose = () => {
       const { y, sum } = normalise(this.norm, stream);
       const { out, state: next } = this.mixer.forward(y, state ?? {}, marks);
       return { residual: sum, update: out, convState: next.conv, ssmState: next.ssm };
     };
     // A backend may have the whole block as one kernel; padding and new sequences inside are beyond such kernels.
-    const { convState, ssmState, ...out } = state === undefined || marks !== undefined ? compose() : mambaStep(this.#stepArguments(stream, state), this.#stepDescriptor(stream.residual, inPlace), compose);
+    const { convState, ssmState, ...out } =
+      state === undefined || marks !== undefined
+        ? compose()
+        : mambaStep(this.#stepArguments(stream, state), this.#stepDescriptor(stream.residual, inPlace), compose);
     return { ...out, state: { conv: convState, ssm: ssmState } };
   }
 
@@ -146,7 +200,22 @@ export class MambaBlock extends Module {
     const { dModel, dInner, dState, dConv, dtRank, norm, normEps, innerNorm, innerNormEps } = this.#config;
     const [batch, length] = shape as [number, number, number];
     const weightDtype = this.mixer.inProj.weight.value.dtype;
-    return { batch, length, dModel, dInner, dState, dConv, dtRank, dtype: dtype as FloatDType, weightDtype, norm, normEps, innerNorm, innerNormEps, inPlace };
+    return {
+      batch,
+      length,
+      dModel,
+      dInner,
+      dState,
+      dConv,
+      dtRank,
+      dtype: dtype as FloatDType,
+      weightDtype,
+      norm,
+      normEps,
+      innerNorm,
+      innerNormEps,
+      inPlace,
+    };
   }
 }
 
@@ -154,7 +223,10 @@ function makeNorm({ norm, dModel, normEps }: ResolvedMambaConfig): RmsNorm | Lay
   return norm === "rms" ? new RmsNorm(dModel, normEps) : new LayerNorm(dModel, normEps);
 }
 
-function normalise(norm: RmsNorm | LayerNorm, { residual, update }: Stream): { readonly y: Tensor; readonly sum: Tensor } {
+function normalise(
+  norm: RmsNorm | LayerNorm,
+  { residual, update }: Stream,
+): { readonly y: Tensor; readonly sum: Tensor } {
   return update === undefined ? norm.forward(residual) : norm.forward(update, residual);
 }
 
@@ -226,7 +298,14 @@ export class Mamba extends Module {
   }
 
   /** A model with random weights, drawn as upstream does; the same seed gives the same weights everywhere. */
-  static create(config: MambaConfig, { backend, seed = 0, dtype = "float32" }: { readonly backend: Backend; readonly seed?: number; readonly dtype?: DType }): Mamba {
+  static create(
+    config: MambaConfig,
+    {
+      backend,
+      seed = 0,
+      dtype = "float32",
+    }: { readonly backend: Backend; readonly seed?: number; readonly dtype?: DType },
+  ): Mamba {
     return new Mamba(config).initialise(backend, new Rng(seed), dtype);
   }
 
@@ -248,7 +327,10 @@ export class Mamba extends Module {
     const { dConv, dInner, dState } = this.#config;
     const { backend } = this;
     const type = this.#streamDType();
-    const layer = (): LayerState => ({ conv: keep(zeros(backend, [batch, dConv - 1, dInner], type)), ssm: keep(zeros(backend, [batch, dInner, dState], type)) });
+    const layer = (): LayerState => ({
+      conv: keep(zeros(backend, [batch, dConv - 1, dInner], type)),
+      ssm: keep(zeros(backend, [batch, dInner, dState], type)),
+    });
     return new MambaState(this.backbone.layers.map(layer), new Int32Array(batch).fill(-1));
   }
 
@@ -270,10 +352,14 @@ export class Mamba extends Module {
     const { state, into, segments, logits = "all", states = "last" } = options;
     const tokens = tokenTensor(this.backend, input, this.#config.vocabSize); // [batch, length]
     const [batch, length] = tokens.shape as [number, number];
-    if (state !== undefined && state.batch !== batch) throw new ShapeError(`forward: the state has ${state.batch} rows, the input [${batch}, ${length}]`);
+    if (state !== undefined && state.batch !== batch)
+      throw new ShapeError(`forward: the state has ${state.batch} rows, the input [${batch}, ${length}]`);
     if (into !== undefined) refuseIntoOnTape();
     const plan = planSegments(segments, batch, length, state?.segments);
-    const result = states === "all" ? this.#forwardBySegments(tokens, state, plan, options) : this.#run(tokens, state, plan, options);
+    const result =
+      states === "all"
+        ? this.#forwardBySegments(tokens, state, plan, options)
+        : this.#run(tokens, state, plan, options);
     if (into !== undefined) into.assign(result.state);
     const { hidden } = result;
     if (logits === "none") return { ...result, state: into ?? result.state };
@@ -281,7 +367,12 @@ export class Mamba extends Module {
     return { ...result, state: into ?? result.state, logits: linear(rows, this.headWeight) };
   }
 
-  #run(tokens: Tensor, state: MambaState | undefined, plan: SegmentPlan, { into, hiddenStates = false, recompute = false }: ForwardOptions): ForwardResult {
+  #run(
+    tokens: Tensor,
+    state: MambaState | undefined,
+    plan: SegmentPlan,
+    { into, hiddenStates = false, recompute = false }: ForwardOptions,
+  ): ForwardResult {
     const { embeddings, layers, normF } = this.backbone;
     const [batch, length] = tokens.shape as [number, number];
     const marks = plan.marks === undefined ? undefined : fromHost(this.backend, plan.marks, [batch, length], "int32");
@@ -300,16 +391,29 @@ export class Mamba extends Module {
     });
     if (hiddenStates && layers.length > 0) seen.push(streamValue(stream));
     const { y: hidden } = normalise(normF, stream);
-    return { hidden, state: new MambaState(next, plan.last), ...(hiddenStates ? { hiddenStates: [...seen, hidden] } : {}) };
+    return {
+      hidden,
+      state: new MambaState(next, plan.last),
+      ...(hiddenStates ? { hiddenStates: [...seen, hidden] } : {}),
+    };
   }
 
   /** Runs from one segment end to the next, so that the state at each of them passes by. */
-  #forwardBySegments(tokens: Tensor, state: MambaState | undefined, plan: SegmentPlan, options: ForwardOptions): ForwardResult {
+  #forwardBySegments(
+    tokens: Tensor,
+    state: MambaState | undefined,
+    plan: SegmentPlan,
+    options: ForwardOptions,
+  ): ForwardResult {
     const parts: Tensor[] = [];
     const segmentStates: SegmentState[] = [];
     let current = state;
     for (const { start, end, ended } of segmentEnds(plan)) {
-      const part = this.#run(slice(tokens, 1, start, end), current, plan.slice(start, end), { ...options, into: undefined, hiddenStates: false });
+      const part = this.#run(slice(tokens, 1, start, end), current, plan.slice(start, end), {
+        ...options,
+        into: undefined,
+        hiddenStates: false,
+      });
       parts.push(part.hidden);
       current = part.state;
       for (const { row, id } of ended) segmentStates.push({ row, id, state: part.state.row(row, id) });
@@ -324,5 +428,8 @@ function streamValue({ residual, update }: Stream): Tensor {
 }
 
 function refuseIntoOnTape(): void {
-  if (tapeIsOpen()) throw new UnsupportedError("forward: `into` cannot be used while gradients are recorded", { hint: "take the returned state instead" });
+  if (tapeIsOpen())
+    throw new UnsupportedError("forward: `into` cannot be used while gradients are recorded", {
+      hint: "take the returned state instead",
+    });
 }

@@ -7,9 +7,16 @@ import type { Mamba } from "./model.js";
  * A model's tensors, ready for a safetensors file, under the names of either naming. With a dtype, weights are converted; A_log, D,
  * norms and the step's bias stay in float32.
  */
-export function mambaTensors(model: Mamba, { dtype, naming = "transformers" }: { readonly dtype?: DType; readonly naming?: Naming } = {}): TensorToWrite[] {
+export function mambaTensors(
+  model: Mamba,
+  { dtype, naming = "transformers" }: { readonly dtype?: DType; readonly naming?: Naming } = {},
+): TensorToWrite[] {
   const { toFile } = namings[naming];
   return [...model.namedParameters()].map(([name, parameter]) =>
-    tensorToWrite(toFile(name), parameter.value, dtype === undefined ? parameter.value.dtype : parameter.dtypeIn(dtype)),
+    tensorToWrite(
+      toFile(name),
+      parameter.value,
+      dtype === undefined ? parameter.value.dtype : parameter.dtypeIn(dtype),
+    ),
   );
 }

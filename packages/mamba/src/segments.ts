@@ -19,7 +19,12 @@ export interface SegmentPlan {
 }
 
 /** @param previous - [batch]: the ids the carried state is in; none without a state */
-export function planSegments(segments: SegmentIds | undefined, batch: number, length: number, previous: Int32Array | undefined): SegmentPlan {
+export function planSegments(
+  segments: SegmentIds | undefined,
+  batch: number,
+  length: number,
+  previous: Int32Array | undefined,
+): SegmentPlan {
   const ids = segments === undefined ? undefined : flatten(segments, batch, length);
   return plan(ids, batch, length, previous ?? new Int32Array(batch).fill(-1));
 }
@@ -48,9 +53,12 @@ function flatten(segments: SegmentIds, batch: number, length: number): Int32Arra
   const isRows = typeof segments[0] === "object";
   const rows = isRows ? (segments as readonly ArrayLike<number>[]) : undefined;
   if (rows !== undefined && (rows.length !== batch || rows.some((row) => row.length !== length)))
-    throw new ShapeError(`segments: ${rows.length} rows of ${rows.map((r) => r.length).join(", ")} ids for tokens [${batch}, ${length}]`);
+    throw new ShapeError(
+      `segments: ${rows.length} rows of ${rows.map((r) => r.length).join(", ")} ids for tokens [${batch}, ${length}]`,
+    );
   const flat = rows === undefined ? (segments as ArrayLike<number>) : rows.flatMap((row) => Array.from(row));
-  if (flat.length !== batch * length) throw new ShapeError(`segments: ${flat.length} ids for tokens [${batch}, ${length}]`);
+  if (flat.length !== batch * length)
+    throw new ShapeError(`segments: ${flat.length} ids for tokens [${batch}, ${length}]`);
   return Int32Array.from(flat);
 }
 

@@ -63,26 +63,38 @@ export class MambaState implements TensorOwner, Disposable {
 
   /** The state as bytes (a safetensors file): store it, send it, and `MambaState.restore` it elsewhere. */
   async save(): Promise<Uint8Array> {
-    const tensors = this.layers.flatMap(({ conv, ssm }, i) => [tensorToWrite(`layers.${i}.conv`, conv), tensorToWrite(`layers.${i}.ssm`, ssm)]);
+    const tensors = this.layers.flatMap(({ conv, ssm }, i) => [
+      tensorToWrite(`layers.${i}.conv`, conv),
+      tensorToWrite(`layers.${i}.ssm`, ssm),
+    ]);
     return encodeSafetensors(tensors, { format: "mamba-ts.state.1", segments: JSON.stringify([...this.segments]) });
   }
 
   /** The inverse of `save`, on any backend. Throws CheckpointError if the bytes are no state of a model of this config. */
-  static async restore(bytes: Uint8Array, { backend, config }: { readonly backend: Backend; readonly config: ResolvedMambaConfig }): Promise<MambaState> {
+  static async restore(
+    bytes: Uint8Array,
+    { backend, config }: { readonly backend: Backend; readonly config: ResolvedMambaConfig },
+  ): Promise<MambaState> {
     const source = await openSafetensors(memoryReader(bytes, "state"));
-    if (source.metadata["format"] !== "mamba-ts.state.1") throw new CheckpointError("state: these bytes are no saved state");
+    if (source.metadata["format"] !== "mamba-ts.state.1")
+      throw new CheckpointError("state: these bytes are no saved state");
     const segments = Int32Array.from(JSON.parse(source.metadata["segments"] ?? "[]") as number[]);
     const read = async (name: string, rest: readonly number[]): Promise<Tensor> => {
       const { shape } = source.info(name);
       const want = [segments.length, ...rest];
-      if (!sameShape(shape, want)) throw new CheckpointError(`state: ${name} is [${shape.join(", ")}], this model's is [${want.join(", ")}]`);
+      if (!sameShape(shape, want))
+        throw new CheckpointError(`state: ${name} is [${shape.join(", ")}], this model's is [${want.join(", ")}]`);
       return keep(await readTensor(source, name, backend));
     };
     const { dConv, dInner, dState, nLayer } = config;
-    if (source.names.length !== 2 * nLayer) throw new CheckpointError(`state: it has ${source.names.length / 2} layers, the model ${nLayer}`);
+    if (source.names.length !== 2 * nLayer)
+      throw new CheckpointError(`state: it has ${source.names.length / 2} layers, the model ${nLayer}`);
     const layers: LayerState[] = [];
     for (let i = 0; i < nLayer; i++)
-      layers.push({ conv: await read(`layers.${i}.conv`, [dConv - 1, dInner]), ssm: await read(`layers.${i}.ssm`, [dInner, dState]) });
+      layers.push({
+        conv: await read(`layers.${i}.conv`, [dConv - 1, dInner]),
+        ssm: await read(`layers.${i}.ssm`, [dInner, dState]),
+      });
     return new MambaState(layers, segments);
   }
 

@@ -1,5 +1,5 @@
-import { CheckpointError } from "@mamba-ts/backend";
 import { Tokenizer as JsonTokenizer } from "@huggingface/tokenizers";
+import { CheckpointError } from "@mamba-ts/backend";
 
 /** Text to tokens and back. */
 export interface TextTokenizer {

@@ -2,9 +2,9 @@ import { fileURLToPath } from "node:url";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
 import { openSafetensors, readTensor, type TensorSource } from "@mamba-ts/checkpoint";
 import { fileReader, openCheckpoint } from "@mamba-ts/checkpoint/node";
-import { type Mamba } from "@mamba-ts/mamba";
+import type { Mamba } from "@mamba-ts/mamba";
 import { loadMambaFrom } from "@mamba-ts/mamba/load";
-import { linearCrossEntropy, mean, reshape, scope, slice, tensor, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
+import { linearCrossEntropy, mean, reshape, scope, slice, type Tensor, tensor, valueAndGrad } from "@mamba-ts/tensor";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 const folder = fileURLToPath(new URL("./fixtures", import.meta.url));
@@ -58,7 +58,8 @@ describe.each([
     });
     expect(relativeError(await logits.data(), await want("logits"))).toBeLessThan(1e-5);
     expect(hiddenStates.length).toBe(model.config.nLayer + 1);
-    for (const [i, h] of hiddenStates.entries()) expect(relativeError(await h.data(), await want(`hidden_states.${i}`))).toBeLessThan(1e-5);
+    for (const [i, h] of hiddenStates.entries())
+      expect(relativeError(await h.data(), await want(`hidden_states.${i}`))).toBeLessThan(1e-5);
     for (const t of [logits, ...hiddenStates]) t.dispose();
   });
 
@@ -76,7 +77,11 @@ describe.each([
         named.map(([, p]) => p.value),
       );
       expect(relativeError(await value.loss.data(), await want("loss"))).toBeLessThan(1e-5);
-      for (const [i, [name]] of named.entries()) expect([name, relativeError(await gradients[i]!.data(), await want(`grad.${name}`)) < 1e-4]).toEqual([name, true]);
+      for (const [i, [name]] of named.entries())
+        expect([name, relativeError(await gradients[i]!.data(), await want(`grad.${name}`)) < 1e-4]).toEqual([
+          name,
+          true,
+        ]);
       for (const t of [targets, value.loss, ...gradients] as Tensor[]) t.dispose();
     }
   });

@@ -1,5 +1,14 @@
 import type { FloatDType } from "@mamba-ts/backend";
-import { causalConv1d, gather, layerNorm, linear, reshape, rmsNorm, type NormResult, type Tensor } from "@mamba-ts/tensor";
+import {
+  causalConv1d,
+  gather,
+  layerNorm,
+  linear,
+  type NormResult,
+  reshape,
+  rmsNorm,
+  type Tensor,
+} from "@mamba-ts/tensor";
 import { constant, fanInUniform, type Initialiser, normal } from "./initialisers.js";
 import { Module } from "./module.js";
 import { Parameter } from "./parameter.js";
@@ -19,7 +28,8 @@ export class Linear extends Module {
   constructor(inFeatures: number, outFeatures: number, { bias = false, init, biasInit }: LinearOptions = {}) {
     super();
     this.weight = new Parameter([outFeatures, inFeatures], { init: init ?? fanInUniform(inFeatures) });
-    if (bias) this.bias = new Parameter([outFeatures], { init: biasInit ?? constant(0), decay: false, keepFloat32: true });
+    if (bias)
+      this.bias = new Parameter([outFeatures], { init: biasInit ?? constant(0), decay: false, keepFloat32: true });
   }
 
   /** @param x - [..., inFeatures]  @param out - dtype of the result, x's by default  @returns [..., outFeatures] */
@@ -110,6 +120,13 @@ export class CausalConv1d extends Module {
   /** @param x - [batch, length, channels]; state?, marks? as in `causalConv1d` */
   forward(x: Tensor, state?: Tensor, marks?: Tensor): { readonly y: Tensor; readonly finalState: Tensor } {
     const { bias } = this;
-    return causalConv1d({ x, weight: this.kernel, bias: bias?.value, initialState: state, marks, activation: this.#activation });
+    return causalConv1d({
+      x,
+      weight: this.kernel,
+      bias: bias?.value,
+      initialState: state,
+      marks,
+      activation: this.#activation,
+    });
   }
 }

@@ -60,7 +60,12 @@ export class Parameter {
   /** Draws first values. */
   initialise(backend: Backend, rng: Rng, dtype: DType): void {
     const target = this.dtypeIn(dtype);
-    const host = fromHost(backend, this.init(rng, this.shape), this.shape, target === "float64" ? "float64" : "float32");
+    const host = fromHost(
+      backend,
+      this.init(rng, this.shape),
+      this.shape,
+      target === "float64" ? "float64" : "float32",
+    );
     const converted = cast(host, target);
     if (converted !== host) host.dispose();
     this.value = converted;

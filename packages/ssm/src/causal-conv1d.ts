@@ -20,7 +20,10 @@ export interface ConvArguments {
 }
 
 /** Where the inputs of each window lie: [0, width - 1) in the carried state, then in x; -1 reads as 0. Padding has no window. */
-function windows({ length, width, marks }: ConvArguments, b: number): { of: (readonly number[] | undefined)[]; last: readonly number[] } {
+function windows(
+  { length, width, marks }: ConvArguments,
+  b: number,
+): { of: (readonly number[] | undefined)[]; last: readonly number[] } {
   let recent = [-1, ...Array.from({ length: width - 1 }, (_, k) => k)]; // the latest `width` inputs, oldest first
   const of = Array.from({ length }, (_, t) => {
     const mark = marks?.[b * length + t] ?? 0;
@@ -33,7 +36,8 @@ function windows({ length, width, marks }: ConvArguments, b: number): { of: (rea
 }
 
 function check({ batch, length, channels, width, x, weight, bias, initialState, marks }: ConvArguments): void {
-  if (!Number.isInteger(width) || width < 1) throw new SsmError("shape", `causalConv1d: width ${width} is not a positive integer`);
+  if (!Number.isInteger(width) || width < 1)
+    throw new SsmError("shape", `causalConv1d: width ${width} is not a positive integer`);
   expectLength("causalConv1d", "x", x, [batch, length, channels]);
   expectLength("causalConv1d", "weight", weight, [channels, width]);
   expectLength("causalConv1d", "bias", bias, [channels]);
@@ -97,7 +101,9 @@ export function causalConv1dGradient(args: ConvArguments, gradY: Float64Array, g
       };
       of.forEach((window, t) => {
         if (window === undefined) return;
-        const gy = gradY[(b * length + t) * channels + c]! * (activation === "silu" ? siluDerivative(weighted(args, b, c, window)) : 1);
+        const gy =
+          gradY[(b * length + t) * channels + c]! *
+          (activation === "silu" ? siluDerivative(weighted(args, b, c, window)) : 1);
         g.bias[c]! += gy;
         window.forEach((at, k) => {
           g.weight[c * width + k]! += gy * input(args, b, c, at);

@@ -18,7 +18,8 @@ export type Discretization = "zoh" | "mamba" | "bilinear" | "euler" | "backward-
  * @param delta - step size, finite and not negative
  */
 export function discretize(rule: Discretization, A: number, B: number, delta: number): DiscreteStep {
-  if (!(delta >= 0 && Number.isFinite(delta))) throw new SsmError("invalid-argument", `discretize: step size ${delta} is not a finite number of at least 0`);
+  if (!(delta >= 0 && Number.isFinite(delta)))
+    throw new SsmError("invalid-argument", `discretize: step size ${delta} is not a finite number of at least 0`);
   const z = delta * A;
   switch (rule) {
     case "zoh":

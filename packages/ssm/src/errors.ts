@@ -14,8 +14,14 @@ export class SsmError extends Error {
 }
 
 /** Throws SsmError unless an array has as many elements as its shape says. */
-export function expectLength(op: string, name: string, data: ArrayLike<number> | undefined, shape: readonly number[]): void {
+export function expectLength(
+  op: string,
+  name: string,
+  data: ArrayLike<number> | undefined,
+  shape: readonly number[],
+): void {
   if (data === undefined) return;
   const want = shape.reduce((a, b) => a * b, 1);
-  if (data.length !== want) throw new SsmError("shape", `${op}: ${name} has ${data.length} elements, not [${shape.join(", ")}]`);
+  if (data.length !== want)
+    throw new SsmError("shape", `${op}: ${name} has ${data.length} elements, not [${shape.join(", ")}]`);
 }

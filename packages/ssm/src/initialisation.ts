@@ -20,7 +20,11 @@ export interface DeltaInitOptions {
  * @param uniforms - one number in [0, 1) per channel
  */
 export function deltaBias(uniforms: ArrayLike<number>, { dtMin, dtMax, dtInitFloor }: DeltaInitOptions): Float64Array {
-  if (!(dtMin > 0 && dtMax >= dtMin)) throw new SsmError("invalid-argument", `deltaBias: dtMin ${dtMin} and dtMax ${dtMax} are no range of positive numbers`);
+  if (!(dtMin > 0 && dtMax >= dtMin))
+    throw new SsmError(
+      "invalid-argument",
+      `deltaBias: dtMin ${dtMin} and dtMax ${dtMax} are no range of positive numbers`,
+    );
   const [low, high] = [Math.log(dtMin), Math.log(dtMax)];
   return Float64Array.from(uniforms, (u) => inverseSoftplus(Math.max(dtInitFloor, Math.exp(u * (high - low) + low))));
 }

@@ -4,7 +4,7 @@
  *   gC = sum gy h;  gB = sum gh d x;  gD = sum gy x;  gz = g y silu'(z);  gx = D gy + d sum_n gh B
  *   gd = sum_n gh (A a h[t-1] + B x);  gA = sum_t gh d a h[t-1];  gdelta = gd softplus'(delta + bias)
  */
-import { siluDerivative, silu, softplusDerivative } from "./functions.js";
+import { silu, siluDerivative, softplusDerivative } from "./functions.js";
 import { checkScan, groupOffset, type ScanArguments, stepSize } from "./selective-scan.js";
 
 export interface ScanGradients {
@@ -23,7 +23,11 @@ export interface ScanGradients {
  * @param gradY - dL/dy [batch, length, dInner]
  * @param gradFinalState - dL/d finalState [batch, dInner, dState]; zeros if absent
  */
-export function selectiveScanGradient(args: ScanArguments, gradY: Float64Array, gradFinalState?: Float64Array): ScanGradients {
+export function selectiveScanGradient(
+  args: ScanArguments,
+  gradY: Float64Array,
+  gradFinalState?: Float64Array,
+): ScanGradients {
   const { batch, length, dInner, dState } = checkScan(args);
   const { x, delta, A, B, C, D, z, deltaBias, initialState, marks } = args;
   const like = (array: Float64Array): Float64Array => new Float64Array(array.length);

@@ -51,7 +51,8 @@ export function checkScan(args: ScanArguments): Required<ScanShape> {
   const op = "selectiveScan";
   for (const [name, n] of Object.entries({ batch, length, dInner, dState, groups }))
     if (!Number.isInteger(n) || n < 0) throw new SsmError("shape", `${op}: ${name} is ${n}`);
-  if (groups < 1 || dInner % groups !== 0) throw new SsmError("shape", `${op}: ${groups} groups do not divide dInner ${dInner}`);
+  if (groups < 1 || dInner % groups !== 0)
+    throw new SsmError("shape", `${op}: ${groups} groups do not divide dInner ${dInner}`);
   const tokens = [batch, length, dInner];
   const shapes = {
     x: tokens,
@@ -118,7 +119,10 @@ const inChunks =
     let state = h0;
     for (let start = 0; start < length; start += chunk) {
       const end = Math.min(length, start + chunk);
-      h.set(inOrder((from, to) => of(start + from, start + to), end - start, state), start);
+      h.set(
+        inOrder((from, to) => of(start + from, start + to), end - start, state),
+        start,
+      );
       state = h[end - 1]!;
     }
     return h;
@@ -165,7 +169,8 @@ export function selectiveScan(args: ScanArguments): ScanResult {
 
 /** The same in chunks of `chunk` tokens, the state carried between them. */
 export function selectiveScanChunked(args: ScanArguments, chunk: number): ScanResult {
-  if (!Number.isInteger(chunk) || chunk < 1) throw new SsmError("invalid-argument", `selectiveScanChunked: chunk ${chunk} is not a positive integer`);
+  if (!Number.isInteger(chunk) || chunk < 1)
+    throw new SsmError("invalid-argument", `selectiveScanChunked: chunk ${chunk} is not a positive integer`);
   return scanBy(args, inChunks(chunk));
 }
 

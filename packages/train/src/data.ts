@@ -28,7 +28,11 @@ export interface TokenSource {
 
 /** The bytes of a source as tokens. */
 export function byteTokens(source: ByteSource): TokenSource {
-  return { name: source.name, size: source.size, read: async (offset, length) => Int32Array.from(await source.read(offset, length)) };
+  return {
+    name: source.name,
+    size: source.size,
+    read: async (offset, length) => Int32Array.from(await source.read(offset, length)),
+  };
 }
 
 /** Token ids in memory. */
@@ -50,30 +54,43 @@ function expectWindow(source: TokenSource, length: number): void {
 }
 
 /** Windows at random places, drawn by (seed, step). Throws a data error if the source is empty or shorter than one sequence. */
-export function randomWindows(source: TokenSource, { batch, length, seed = 0, bytesPerToken = 1 }: WindowOptions): BatchSource {
+export function randomWindows(
+  source: TokenSource,
+  { batch, length, seed = 0, bytesPerToken = 1 }: WindowOptions,
+): BatchSource {
   expectWindow(source, length + 1);
   return {
     bytesPerToken,
     isContiguous: false,
     async batch(step) {
       const places = new Rng(seed, step).uniform(batch);
-      return { tokens: await Promise.all(Array.from(places, (u) => source.read(Math.floor(u * (source.size - length)), length + 1))) };
+      return {
+        tokens: await Promise.all(
+          Array.from(places, (u) => source.read(Math.floor(u * (source.size - length)), length + 1)),
+        ),
+      };
     },
   };
 }
 
 /** Each row reads its own stretch of the source from front to back, for truncated backpropagation with carried state. */
-export function contiguousWindows(source: TokenSource, { batch, length, bytesPerToken = 1 }: WindowOptions): BatchSource {
+export function contiguousWindows(
+  source: TokenSource,
+  { batch, length, bytesPerToken = 1 }: WindowOptions,
+): BatchSource {
   const stretch = Math.floor((source.size - 1) / batch);
   expectWindow(source, batch * length + 1);
   const steps = Math.floor(stretch / length);
-  if (steps < 1) throw new DataError(`${source.name}: ${source.size} tokens are too few for ${batch} rows of ${length}`);
+  if (steps < 1)
+    throw new DataError(`${source.name}: ${source.size} tokens are too few for ${batch} rows of ${length}`);
   return {
     bytesPerToken,
     isContiguous: true,
     async batch(step) {
       const at = (step % steps) * length;
-      return { tokens: await Promise.all(Array.from({ length: batch }, (_, r) => source.read(r * stretch + at, length + 1))) };
+      return {
+        tokens: await Promise.all(Array.from({ length: batch }, (_, r) => source.read(r * stretch + at, length + 1))),
+      };
     },
   };
 }

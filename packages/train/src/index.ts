@@ -8,10 +8,10 @@ export {
   type TokenSource,
   type WindowOptions,
 } from "./data.js";
-export { evaluate, type EvaluateOptions, type Evaluation } from "./evaluate.js";
-export { languageModelLoss, type LossResult } from "./loss.js";
+export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
+export { type LossResult, languageModelLoss } from "./loss.js";
 export type { CarriedState, LanguageModel } from "./model.js";
 export { AdamW, type AdamWOptions } from "./optimizer.js";
-export { constantSchedule, type CosineOptions, cosineSchedule, type Schedule } from "./schedule.js";
+export { type CosineOptions, constantSchedule, cosineSchedule, type Schedule } from "./schedule.js";
 export { squaredNorm } from "./squared-norm.js";
 export { type StepReport, Trainer, type TrainerOptions } from "./trainer.js";

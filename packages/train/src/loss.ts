@@ -21,7 +21,9 @@ export function languageModelLoss<S extends CarriedState>(
 ): LossResult<S> {
   const inputs = tokens.map((row) => row.subarray(0, row.length - 1));
   const ids = segments?.map((row) => row.subarray(0, row.length - 1));
-  const targets = tokens.flatMap((row, r) => Array.from(row.subarray(1), (id, t) => (isTarget(segments?.[r], t + 1) ? id : -1)));
+  const targets = tokens.flatMap((row, r) =>
+    Array.from(row.subarray(1), (id, t) => (isTarget(segments?.[r], t + 1) ? id : -1)),
+  );
   const counted = targets.reduce((n, id) => n + (id >= 0 ? 1 : 0), 0);
   const result = model.forward(inputs, { logits: "none", train: true, recompute, state, segments: ids });
   const { hidden } = result; // [batch, length, dModel]

@@ -1,6 +1,6 @@
 /** Checkpoints of a training run on disk: one file, written whole or not at all, that the run resumes from bit for bit. */
 import { CheckpointError } from "@mamba-ts/backend";
-import { openSafetensors, readTensor, tensorToWrite, type TensorToWrite } from "@mamba-ts/checkpoint";
+import { openSafetensors, readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
 import { fileReader, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import { keep, sameShape, type Tensor } from "@mamba-ts/tensor";
 import type { CarriedState } from "./model.js";
@@ -12,7 +12,11 @@ const FORMAT = "mamba-ts.training.1";
  * Saves weights, moments, the step and a carried state.
  * @param fingerprint - a string that names everything else the run depends on (configuration, data, seed); resuming compares it
  */
-export async function saveTraining<S extends CarriedState>(path: string, trainer: Trainer<S>, fingerprint: string): Promise<void> {
+export async function saveTraining<S extends CarriedState>(
+  path: string,
+  trainer: Trainer<S>,
+  fingerprint: string,
+): Promise<void> {
   const { optimizer } = trainer;
   const tensors: TensorToWrite[] = optimizer.names.flatMap((name, i) => [
     tensorToWrite(`weight.${name}`, optimizer.parameters[i]!.value),
@@ -25,7 +29,11 @@ export async function saveTraining<S extends CarriedState>(path: string, trainer
 }
 
 /** Brings a trainer to where `saveTraining` left it. Throws CheckpointError, and changes nothing, if the file does not belong to this run. */
-export async function resumeTraining<S extends CarriedState>(path: string, trainer: Trainer<S>, fingerprint: string): Promise<void> {
+export async function resumeTraining<S extends CarriedState>(
+  path: string,
+  trainer: Trainer<S>,
+  fingerprint: string,
+): Promise<void> {
   const source = await openSafetensors(await fileReader(path));
   try {
     const { format, step, fingerprint: saved } = source.metadata;
@@ -46,9 +54,13 @@ export async function resumeTraining<S extends CarriedState>(path: string, train
         const t = keep(await readTensor(source, name, target.backend));
         read.push(t);
         if (!sameShape(t.shape, target.shape) || t.dtype !== target.dtype)
-          throw new CheckpointError(`${path}: ${name} is ${t.dtype} [${t.shape.join(", ")}], the model's is ${target.dtype} [${target.shape.join(", ")}]`);
+          throw new CheckpointError(
+            `${path}: ${name} is ${t.dtype} [${t.shape.join(", ")}], the model's is ${target.dtype} [${target.shape.join(", ")}]`,
+          );
       }
-      const carried = source.has("carried") ? await trainer.model.restoreState(await source.bytes("carried")) : undefined;
+      const carried = source.has("carried")
+        ? await trainer.model.restoreState(await source.bytes("carried"))
+        : undefined;
       for (const [i, [, target]] of targets.entries()) target.assign(read[i]!);
       trainer.carried?.[Symbol.dispose]();
       trainer.carried = carried;

@@ -21,7 +21,11 @@ export class AdamW implements TensorOwner, Disposable {
   step = 0;
 
   constructor(model: Module, { beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weightDecay = 0.1 }: AdamWOptions = {}) {
-    for (const [name, value, top] of [["beta1", beta1, 1], ["beta2", beta2, 1], ["weightDecay", weightDecay, Number.POSITIVE_INFINITY]] as const)
+    for (const [name, value, top] of [
+      ["beta1", beta1, 1],
+      ["beta2", beta2, 1],
+      ["weightDecay", weightDecay, Number.POSITIVE_INFINITY],
+    ] as const)
       if (!(value >= 0 && value < top)) throw new InvalidArgumentError(`AdamW: ${name} is ${value}`);
     const named = [...model.namedParameters()];
     this.names = named.map(([name]) => name);
@@ -38,7 +42,15 @@ export class AdamW implements TensorOwner, Disposable {
     this.step++;
     adamW(
       { params: this.parameters.map((p) => p.value), grads: gradients, m: this.m, v: this.v },
-      { lr, beta1, beta2, eps, step: this.step, gradScale, weightDecay: this.parameters.map((p) => (p.decay ? weightDecay : 0)) },
+      {
+        lr,
+        beta1,
+        beta2,
+        eps,
+        step: this.step,
+        gradScale,
+        weightDecay: this.parameters.map((p) => (p.decay ? weightDecay : 0)),
+      },
     );
   }
 
@@ -54,4 +66,3 @@ export class AdamW implements TensorOwner, Disposable {
     this.dispose();
   }
 }
-

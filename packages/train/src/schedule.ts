@@ -17,7 +17,9 @@ export interface CosineOptions {
 /** Linear warm-up, then half a cosine down to `final` (arXiv:1608.03983; the recipe of arXiv:2312.00752, appendix E.2). */
 export function cosineSchedule({ peak, final = 1e-5, warmup, total }: CosineOptions): Schedule {
   if (!(peak > 0 && final >= 0 && warmup >= 0 && total > 0))
-    throw new InvalidArgumentError(`cosineSchedule: peak ${peak}, final ${final}, warmup ${warmup}, total ${total} are no schedule`);
+    throw new InvalidArgumentError(
+      `cosineSchedule: peak ${peak}, final ${final}, warmup ${warmup}, total ${total} are no schedule`,
+    );
   return (step) => {
     if (step < warmup) return (peak * (step + 1)) / warmup;
     const progress = Math.min(1, (step - warmup) / Math.max(1, total - warmup));

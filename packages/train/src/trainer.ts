@@ -47,7 +47,8 @@ export class Trainer<S extends CarriedState> implements Disposable {
   ) {
     const { clip = 1, accumulate = 1 } = options;
     if (!(clip > 0)) throw new InvalidArgumentError(`Trainer: clip is ${clip}, not positive`);
-    if (!Number.isInteger(accumulate) || accumulate < 1) throw new InvalidArgumentError(`Trainer: accumulate is ${accumulate}, not a positive integer`);
+    if (!Number.isInteger(accumulate) || accumulate < 1)
+      throw new InvalidArgumentError(`Trainer: accumulate is ${accumulate}, not a positive integer`);
     if (options.carryState === true && !options.data.isContiguous)
       throw new InvalidArgumentError("Trainer: carryState needs contiguous data", { hint: "use contiguousWindows" });
     this.options = { ...options, clip, accumulate };
@@ -108,12 +109,19 @@ export class Trainer<S extends CarriedState> implements Disposable {
     }
   }
 
-  #gradients(batch: Batch, state: S | undefined, sum: readonly Tensor[] | undefined): { loss: Tensor; gradients: Tensor[]; carried: S | undefined } {
+  #gradients(
+    batch: Batch,
+    state: S | undefined,
+    sum: readonly Tensor[] | undefined,
+  ): { loss: Tensor; gradients: Tensor[]; carried: S | undefined } {
     const { carryState = false, recompute = false } = this.options;
     return scope(() => {
       const { value, gradients } = valueAndGrad(
         () => {
-          const { loss, state: after } = languageModelLoss(this.model, batch, { state: carryState ? state : undefined, recompute });
+          const { loss, state: after } = languageModelLoss(this.model, batch, {
+            state: carryState ? state : undefined,
+            recompute,
+          });
           return carryState ? { loss, after } : { loss, after: undefined };
         },
         this.optimizer.parameters.map((p) => p.value),

@@ -13,7 +13,10 @@ interface Card {
 }
 
 /** Streams text from the shipped byte-level model. */
-export async function demo({ prompt, maxTokens, seed }: { prompt: string; maxTokens: number; seed: number }, { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal }): Promise<void> {
+export async function demo(
+  { prompt, maxTokens, seed }: { prompt: string; maxTokens: number; seed: number },
+  { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
+): Promise<void> {
   const { model, tokenizer } = await openModel(shippedModel, backend, { output, signal });
   try {
     const card = JSON.parse(await readFile(`${shippedModel}/card.json`, "utf8")) as Card;
@@ -21,7 +24,13 @@ export async function demo({ prompt, maxTokens, seed }: { prompt: string; maxTok
     let text = "";
     let made = 0;
     const start = performance.now();
-    for await (const token of generate(model, tokenizer, prompt, { maxTokens, temperature: 0.7, topP: 0.95, seed, signal })) {
+    for await (const token of generate(model, tokenizer, prompt, {
+      maxTokens,
+      temperature: 0.7,
+      topP: 0.95,
+      seed,
+      signal,
+    })) {
       text += token.text;
       made++;
       if (!output.json) process.stdout.write(token.text);
@@ -35,7 +44,16 @@ export async function demo({ prompt, maxTokens, seed }: { prompt: string; maxTok
         `a byte-level Mamba with ${count(model.parameterCount)} parameters, trained by \`mamba train\``,
         `on the held-out book (${name}): ${bitsPerByte.toFixed(3)} bits per byte; gzip -9 needs ${gzipBitsPerByte.toFixed(3)}`,
       ].join("\n"),
-      { prompt, text, bytes: made, bytesPerSecond: rate, backend: backend.name, device: backend.device, parameters: model.parameterCount, heldOut: card.heldOut },
+      {
+        prompt,
+        text,
+        bytes: made,
+        bytesPerSecond: rate,
+        backend: backend.name,
+        device: backend.device,
+        parameters: model.parameterCount,
+        heldOut: card.heldOut,
+      },
     );
   } finally {
     model.dispose();

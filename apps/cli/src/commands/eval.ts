@@ -1,10 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { type Backend, DataError, InvalidArgumentError } from "@mamba-ts/backend";
 import { decodeBytes } from "@mamba-ts/byte-io";
-import { byteTokens, evaluate, memoryTokens } from "@mamba-ts/train";
-import { scope } from "@mamba-ts/tensor";
 import type { Mamba } from "@mamba-ts/mamba";
 import type { TextTokenizer } from "@mamba-ts/mamba/load";
+import { scope } from "@mamba-ts/tensor";
+import { byteTokens, evaluate, memoryTokens } from "@mamba-ts/train";
 import { openModel } from "../lib/model.js";
 import { count, duration, type Output } from "../lib/output.js";
 import { openTexts } from "../lib/text-files.js";
@@ -24,7 +24,8 @@ interface Context {
 }
 
 export async function evalModel(options: EvalOptions, context: Context): Promise<void> {
-  if ((options.text === undefined) === (options.lambada === undefined)) throw new InvalidArgumentError("eval: give either --text or --lambada");
+  if ((options.text === undefined) === (options.lambada === undefined))
+    throw new InvalidArgumentError("eval: give either --text or --lambada");
   const { model, tokenizer } = await openModel(options.model, context.backend, context);
   try {
     if (options.text !== undefined) await evalText(options.text, options, model, tokenizer, context);
@@ -34,11 +35,19 @@ export async function evalModel(options: EvalOptions, context: Context): Promise
   }
 }
 
-async function evalText(path: string, { limit, chunk }: EvalOptions, model: Mamba, tokenizer: TextTokenizer, { output, signal }: Context): Promise<void> {
+async function evalText(
+  path: string,
+  { limit, chunk }: EvalOptions,
+  model: Mamba,
+  tokenizer: TextTokenizer,
+  { output, signal }: Context,
+): Promise<void> {
   const source = await openTexts([path]);
   try {
     const isBytes = tokenizer.encode("é").length === 2 && model.config.vocabSize <= 264;
-    const tokens = isBytes ? byteTokens(source) : memoryTokens(tokenizer.encode(decodeBytes(await source.read(0, source.size))), path);
+    const tokens = isBytes
+      ? byteTokens(source)
+      : memoryTokens(tokenizer.encode(decodeBytes(await source.read(0, source.size))), path);
     const start = performance.now();
     const result = await evaluate(model, tokens, {
       chunk,
@@ -47,7 +56,9 @@ async function evalText(path: string, { limit, chunk }: EvalOptions, model: Mamb
       signal,
       onProgress: (done, total) => {
         const seconds = (performance.now() - start) / 1000;
-        output.progress(`${count(done)}/${count(total)} tokens, ${count(Math.round(done / seconds))} per second, ${duration(((total - done) * seconds) / done)} left`);
+        output.progress(
+          `${count(done)}/${count(total)} tokens, ${count(Math.round(done / seconds))} per second, ${duration(((total - done) * seconds) / done)} left`,
+        );
       },
     });
     output.result(
@@ -60,8 +71,20 @@ async function evalText(path: string, { limit, chunk }: EvalOptions, model: Mamb
 }
 
 /** LAMBADA (arXiv:1606.06031): is every token of the last word the most probable one? Also the perplexity of the last word. */
-async function evalLambada(path: string, { limit }: EvalOptions, model: Mamba, tokenizer: TextTokenizer, { output, signal }: Context): Promise<void> {
-  const lines = (await readFile(path, "utf8").catch((cause: Error) => { throw new DataError(`${path} cannot be read: ${cause.message}`, { cause }); })).split("\n").filter((line) => line.trim() !== "");
+async function evalLambada(
+  path: string,
+  { limit }: EvalOptions,
+  model: Mamba,
+  tokenizer: TextTokenizer,
+  { output, signal }: Context,
+): Promise<void> {
+  const lines = (
+    await readFile(path, "utf8").catch((cause: Error) => {
+      throw new DataError(`${path} cannot be read: ${cause.message}`, { cause });
+    })
+  )
+    .split("\n")
+    .filter((line) => line.trim() !== "");
   const passages = lines.slice(0, limit === 0 ? lines.length : limit).map((line, i) => {
     try {
       const { text } = JSON.parse(line) as { text?: unknown };
@@ -97,5 +120,8 @@ async function evalLambada(path: string, { limit }: EvalOptions, model: Mamba, t
   }
   const accuracy = right / passages.length;
   const perplexity = Math.exp(nats / passages.length);
-  output.result(`LAMBADA: accuracy ${(100 * accuracy).toFixed(2)} %, perplexity ${perplexity.toFixed(3)} over ${passages.length} passages`, { accuracy, perplexity, passages: passages.length });
+  output.result(
+    `LAMBADA: accuracy ${(100 * accuracy).toFixed(2)} %, perplexity ${perplexity.toFixed(3)} over ${passages.length} passages`,
+    { accuracy, perplexity, passages: passages.length },
+  );
 }

@@ -1,7 +1,7 @@
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import { openSafetensors, readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
 import { fileReader, openCheckpoint, saveSafetensors } from "@mamba-ts/checkpoint/node";
-import { type Mamba } from "@mamba-ts/mamba";
+import type { Mamba } from "@mamba-ts/mamba";
 import { detectNaming, loadMambaFrom } from "@mamba-ts/mamba/load";
 import { cast, scope, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
 import { languageModelLoss } from "@mamba-ts/train";
@@ -15,7 +15,10 @@ export interface ForwardCommandOptions {
 }
 
 /** Runs a model on given tokens and writes all it computes, to be compared with another implementation. */
-export async function forward(options: ForwardCommandOptions, { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal }): Promise<void> {
+export async function forward(
+  options: ForwardCommandOptions,
+  { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
+): Promise<void> {
   const checkpoint = await openCheckpoint(options.model);
   const naming = detectNaming(checkpoint.source);
   const model = await loadMambaFrom(checkpoint.config, checkpoint.source, { backend, signal });
@@ -40,7 +43,10 @@ export async function forward(options: ForwardCommandOptions, { backend, output,
     for (const [name, g] of gradients) put(`grad.${naming.toFile(name)}`, g);
     await saveSafetensors(options.output, tensors, { signal });
     for (const t of made) t.dispose();
-    output.result(`${tensors.length} tensors written to ${options.output}`, { output: options.output, tensors: tensors.map((t) => t.name) });
+    output.result(`${tensors.length} tensors written to ${options.output}`, {
+      output: options.output,
+      tensors: tensors.map((t) => t.name),
+    });
   } finally {
     model.dispose();
   }
@@ -50,7 +56,8 @@ async function readTokens(path: string, backend: Backend): Promise<Int32Array[]>
   const source = await openSafetensors(await fileReader(path));
   try {
     const { shape } = source.info("input_ids");
-    if (shape.length !== 2) throw new InvalidArgumentError(`${path}: input_ids is [${shape.join(", ")}], not [batch, length]`);
+    if (shape.length !== 2)
+      throw new InvalidArgumentError(`${path}: input_ids is [${shape.join(", ")}], not [batch, length]`);
     const [batch, length] = shape as [number, number];
     const ids = await readTensor(source, "input_ids", backend, { dtype: "int32" });
     const flat = (await ids.data()) as Int32Array;
@@ -62,11 +69,18 @@ async function readTokens(path: string, backend: Backend): Promise<Int32Array[]>
 }
 
 /** The mean next-token cross-entropy, and the gradients by parameter name; a single token predicts nothing. */
-async function lossOf(model: Mamba, rows: readonly Int32Array[], wantGradients: boolean): Promise<{ loss: Tensor | undefined; gradients: [string, Tensor][] }> {
+async function lossOf(
+  model: Mamba,
+  rows: readonly Int32Array[],
+  wantGradients: boolean,
+): Promise<{ loss: Tensor | undefined; gradients: [string, Tensor][] }> {
   if ((rows[0]?.length ?? 0) < 2) return { loss: undefined, gradients: [] };
   const run = () => ({ loss: languageModelLoss(model, { tokens: rows }).loss });
   if (!wantGradients) return { loss: scope(run).loss, gradients: [] };
   const named = [...model.namedParameters()];
-  const { value, gradients } = valueAndGrad(run, named.map(([, p]) => p.value));
+  const { value, gradients } = valueAndGrad(
+    run,
+    named.map(([, p]) => p.value),
+  );
   return { loss: value.loss, gradients: named.map(([name], i) => [name, gradients[i]!]) };
 }

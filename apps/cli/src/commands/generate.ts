@@ -17,7 +17,10 @@ export interface GenerateCommandOptions {
   readonly stop: string[];
 }
 
-export async function generateText(options: GenerateCommandOptions, { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal }): Promise<void> {
+export async function generateText(
+  options: GenerateCommandOptions,
+  { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
+): Promise<void> {
   if ((options.prompt === undefined) === (options.promptTokens === undefined))
     throw new InvalidArgumentError("generate: give either --prompt or --prompt-tokens");
   const { model, tokenizer } = await openModel(options.model, backend, { output, signal });
@@ -29,7 +32,11 @@ export async function generateText(options: GenerateCommandOptions, { backend, o
     const logprobs: number[] = [];
     let text = "";
     if (!output.json && typeof prompt === "string") process.stdout.write(prompt);
-    const stream = generate(model, tokenizer, promptIds, { ...options, signal, onPrefill: (done, total) => total > 1024 && output.progress(`reading ${done}/${total} tokens`) });
+    const stream = generate(model, tokenizer, promptIds, {
+      ...options,
+      signal,
+      onPrefill: (done, total) => total > 1024 && output.progress(`reading ${done}/${total} tokens`),
+    });
     let reason: string | undefined;
     for (;;) {
       const { done, value } = await stream.next();
@@ -40,14 +47,29 @@ export async function generateText(options: GenerateCommandOptions, { backend, o
       tokens.push(value.id);
       logprobs.push(value.logprob);
       text += value.text;
-      if (!output.json) process.stdout.write(options.promptTokens === undefined ? value.text : `${tokens.length === 1 ? "" : ","}${value.id}`);
+      if (!output.json)
+        process.stdout.write(
+          options.promptTokens === undefined ? value.text : `${tokens.length === 1 ? "" : ","}${value.id}`,
+        );
     }
     const seconds = (performance.now() - start) / 1000;
     const rate = tokens.length / seconds;
-    if (output.json) output.result("", { prompt: promptIds, tokens, text, logprobs, reason, seconds, tokensPerSecond: rate, backend: backend.name });
+    if (output.json)
+      output.result("", {
+        prompt: promptIds,
+        tokens,
+        text,
+        logprobs,
+        reason,
+        seconds,
+        tokensPerSecond: rate,
+        backend: backend.name,
+      });
     else {
       process.stdout.write("\n");
-      output.note(`${tokens.length} tokens in ${seconds.toFixed(2)} s, ${rate.toFixed(1)} per second, backend ${backend.name} (${backend.device})`);
+      output.note(
+        `${tokens.length} tokens in ${seconds.toFixed(2)} s, ${rate.toFixed(1)} per second, backend ${backend.name} (${backend.device})`,
+      );
     }
   } finally {
     model.dispose();

@@ -6,7 +6,10 @@ import { sizeOf } from "@mamba-ts/tensor";
 import { bytes, count, type Output } from "../lib/output.js";
 
 /** Shows what a checkpoint holds, without loading it. */
-export async function inspect({ model: path, tensors: listTensors }: { model: string; tensors: boolean }, { output }: { output: Output }): Promise<void> {
+export async function inspect(
+  { model: path, tensors: listTensors }: { model: string; tensors: boolean },
+  { output }: { output: Output },
+): Promise<void> {
   const { config, source, tokenizer } = await openCheckpoint(path);
   try {
     const model = new Mamba(parseConfig(config));

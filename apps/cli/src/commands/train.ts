@@ -7,7 +7,15 @@ import type { ByteSource } from "@mamba-ts/byte-io";
 import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import { Mamba, type MambaConfig, type MambaState } from "@mamba-ts/mamba";
 import { mambaTensors, transformersConfigText } from "@mamba-ts/mamba/load";
-import { byteTokens, contiguousWindows, cosineSchedule, evaluate, randomWindows, type StepReport, Trainer } from "@mamba-ts/train";
+import {
+  byteTokens,
+  contiguousWindows,
+  cosineSchedule,
+  evaluate,
+  randomWindows,
+  type StepReport,
+  Trainer,
+} from "@mamba-ts/train";
 import { resumeTraining, saveTraining } from "@mamba-ts/train/node";
 import { type LogLine, lossPlot } from "../lib/loss-plot.js";
 import { count, duration, type Output } from "../lib/output.js";
@@ -42,7 +50,21 @@ export interface TrainOptions {
 /** Everything the numbers of a run depend on; a checkpoint belongs to the run with the same one. */
 export function fingerprintOf(options: TrainOptions, config: MambaConfig, dataHash: string): string {
   const { batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry } = options;
-  return JSON.stringify({ config, data: dataHash, batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry });
+  return JSON.stringify({
+    config,
+    data: dataHash,
+    batch,
+    length,
+    accumulate,
+    steps,
+    lr,
+    finalLr,
+    warmup,
+    weightDecay,
+    clip,
+    seed,
+    carry,
+  });
 }
 
 /** A hash of the whole corpus, read in pieces. */
@@ -53,14 +75,27 @@ export async function hashOf(source: ByteSource): Promise<string> {
   return hash.digest("hex");
 }
 
-export async function train(options: TrainOptions, { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal }): Promise<void> {
-  const config: MambaConfig = { dModel: options.dModel, nLayer: options.nLayer, dState: options.dState, vocabSize: 256 };
+export async function train(
+  options: TrainOptions,
+  { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
+): Promise<void> {
+  const config: MambaConfig = {
+    dModel: options.dModel,
+    nLayer: options.nLayer,
+    dState: options.dState,
+    vocabSize: 256,
+  };
   const text = await openTexts(options.data, options.except);
   const valid = options.valid === undefined ? undefined : await openTexts([options.valid]);
   const model = Mamba.create(config, { backend, seed: options.seed });
   const windows = { batch: options.batch, length: options.length, seed: options.seed };
   const data = options.carry ? contiguousWindows(byteTokens(text), windows) : randomWindows(byteTokens(text), windows);
-  const schedule = cosineSchedule({ peak: options.lr, final: options.finalLr, warmup: options.warmup, total: options.steps });
+  const schedule = cosineSchedule({
+    peak: options.lr,
+    final: options.finalLr,
+    warmup: options.warmup,
+    total: options.steps,
+  });
   const trainer = new Trainer<MambaState>(model, {
     data,
     schedule,
@@ -79,7 +114,14 @@ export async function train(options: TrainOptions, { backend, output, signal }: 
       await resumeTraining(checkpoint, trainer, fingerprint);
       await log.rewind(trainer.step);
       output.note(`resumed after step ${trainer.step}`);
-    } else await log.start({ fingerprint, parameters: model.parameterCount, bytes: text.size, backend: backend.name, device: backend.device });
+    } else
+      await log.start({
+        fingerprint,
+        parameters: model.parameterCount,
+        bytes: text.size,
+        backend: backend.name,
+        device: backend.device,
+      });
     output.note(`${count(model.parameterCount)} parameters, ${count(text.size)} bytes of text, ${backend.device}`);
 
     const save = async (): Promise<void> => {
@@ -93,7 +135,10 @@ export async function train(options: TrainOptions, { backend, output, signal }: 
       while (trainer.step < options.steps) {
         const report = await trainer.update(signal);
         const isLast = report.step === options.steps;
-        const validation = valid !== undefined && (report.step % options.evalEvery === 0 || isLast) ? await validate(model, valid, options.evalBytes) : undefined;
+        const validation =
+          valid !== undefined && (report.step % options.evalEvery === 0 || isLast)
+            ? await validate(model, valid, options.evalBytes)
+            : undefined;
         await log.add(report, validation);
         show(output, report, validation, options.steps, (performance.now() - began) / 1000 / (report.step - first));
         if (report.step % options.saveEvery === 0 && !isLast) await save();
@@ -120,7 +165,13 @@ export async function saveModel(folder: string, model: Mamba): Promise<void> {
   await atomicWrite(join(folder, "config.json"), transformersConfigText(model.config));
 }
 
-function show(output: Output, report: StepReport, validation: number | undefined, steps: number, secondsPerStep: number): void {
+function show(
+  output: Output,
+  report: StepReport,
+  validation: number | undefined,
+  steps: number,
+  secondsPerStep: number,
+): void {
   const { step, loss, bitsPerByte, tokens, seconds, gradientNorm, learningRate } = report;
   const line = `step ${step}/${steps}  loss ${loss.toFixed(4)}  ${bitsPerByte.toFixed(3)} bits/byte  |g| ${gradientNorm.toFixed(2)}  lr ${learningRate.toExponential(1)}  ${count(Math.round(tokens / seconds))} bytes/s  ${duration((steps - step) * secondsPerStep)} left`;
   if (output.json) output.result("", { ...report, ...(validation === undefined ? {} : { validation }) });
@@ -139,8 +190,18 @@ class RunLog {
     await atomicWrite(this.#path, `${JSON.stringify({ run: description })}\n`);
   }
 
-  async add({ step, loss, gradientNorm, learningRate, seconds }: StepReport, validation: number | undefined): Promise<void> {
-    const line = { step, loss, gradientNorm: round(gradientNorm), learningRate: round(learningRate), seconds: round(seconds), ...(validation === undefined ? {} : { validation: round(validation) }) };
+  async add(
+    { step, loss, gradientNorm, learningRate, seconds }: StepReport,
+    validation: number | undefined,
+  ): Promise<void> {
+    const line = {
+      step,
+      loss,
+      gradientNorm: round(gradientNorm),
+      learningRate: round(learningRate),
+      seconds: round(seconds),
+      ...(validation === undefined ? {} : { validation: round(validation) }),
+    };
     await appendFile(this.#path, `${JSON.stringify(line)}\n`);
   }
 

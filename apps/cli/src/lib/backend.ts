@@ -26,7 +26,8 @@ export async function openBackend(name: string): Promise<Backend> {
       cause,
     });
   }
-  if (typeof module.createBackend !== "function") throw new UnsupportedError(`backend ${name}: its module exports no createBackend()`);
+  if (typeof module.createBackend !== "function")
+    throw new UnsupportedError(`backend ${name}: its module exports no createBackend()`);
   return module.createBackend();
 }
 
@@ -45,7 +46,13 @@ export async function listBackends(): Promise<BackendStatus[]> {
   for (const name of knownBackends) {
     try {
       const backend = await openBackend(name);
-      found.push({ name, available: true, device: backend.device, dtypes: [...backend.dtypes], fused: Object.keys(backend.fused ?? {}) });
+      found.push({
+        name,
+        available: true,
+        device: backend.device,
+        dtypes: [...backend.dtypes],
+        fused: Object.keys(backend.fused ?? {}),
+      });
       backend[Symbol.dispose]();
     } catch (error) {
       const missing = isMambaError(error, "invalid-argument");
@@ -59,6 +66,7 @@ export async function listBackends(): Promise<BackendStatus[]> {
 export async function chooseBackend(name: string | undefined): Promise<Backend> {
   if (name !== undefined && name !== "auto") return openBackend(name);
   const best = (await listBackends()).find((b) => b.available);
-  if (best === undefined) throw new UnsupportedError("no backend works here", { hint: "install @mamba-ts/backend-cpu" });
+  if (best === undefined)
+    throw new UnsupportedError("no backend works here", { hint: "install @mamba-ts/backend-cpu" });
   return openBackend(best.name);
 }

@@ -9,7 +9,9 @@ const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [720, 360, 56, 44, 28, 16];
 
 /** The loss of a run in bits per byte against steps, as an SVG: each step's, their running mean, and the held-out text's. */
 export function lossPlot(lines: readonly LogLine[]): string {
-  const steps = lines.filter((l): l is { step: number; loss: number; validation?: number } => l.step !== undefined && l.loss !== undefined);
+  const steps = lines.filter(
+    (l): l is { step: number; loss: number; validation?: number } => l.step !== undefined && l.loss !== undefined,
+  );
   if (steps.length === 0) return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${HEIGHT}"></svg>\n`;
   const raw = steps.map(({ step, loss }) => [step, loss / Math.LN2] as const);
   const validation = steps.flatMap(({ step, validation: v }) => (v === undefined ? [] : [[step, v] as const]));

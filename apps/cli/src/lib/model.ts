@@ -1,8 +1,8 @@
 import type { Backend, DType } from "@mamba-ts/backend";
+import { InvalidArgumentError } from "@mamba-ts/backend";
 import { ByteTokenizer } from "@mamba-ts/byte-io";
 import type { Mamba } from "@mamba-ts/mamba";
 import { loadMamba, type TextTokenizer } from "@mamba-ts/mamba/load";
-import { InvalidArgumentError } from "@mamba-ts/backend";
 import { bytes, type Output } from "./output.js";
 
 export interface Loaded {
@@ -11,12 +11,17 @@ export interface Loaded {
 }
 
 /** Loads a model with progress; models with a vocabulary of 256 and no tokenizer of their own read bytes. */
-export async function openModel(path: string, backend: Backend, { output, signal, dtype }: { output: Output; signal: AbortSignal; dtype?: DType }): Promise<Loaded> {
+export async function openModel(
+  path: string,
+  backend: Backend,
+  { output, signal, dtype }: { output: Output; signal: AbortSignal; dtype?: DType },
+): Promise<Loaded> {
   const { model, tokenizer } = await loadMamba(path, {
     backend,
     signal,
     ...(dtype === undefined ? {} : { dtype }),
-    onProgress: ({ loadedTensors, totalTensors }) => output.progress(`loading ${loadedTensors}/${totalTensors} tensors, ${bytes(backend.memory().liveBytes)}`),
+    onProgress: ({ loadedTensors, totalTensors }) =>
+      output.progress(`loading ${loadedTensors}/${totalTensors} tensors, ${bytes(backend.memory().liveBytes)}`),
   });
   if (tokenizer !== undefined) return { model, tokenizer };
   if (model.config.vocabSize >= 256 && model.config.vocabSize <= 264) return { model, tokenizer: new ByteTokenizer() };

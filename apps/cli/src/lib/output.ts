@@ -42,9 +42,13 @@ export function reportError(error: unknown, json: boolean): number {
   const interrupted = error instanceof Error && error.name === "AbortError";
   const known = isMambaError(error);
   const message = error instanceof Error ? error.message : String(error);
-  if (json) process.stderr.write(`${JSON.stringify({ error: { code: known ? error.code : interrupted ? "interrupted" : "internal", message } })}\n`);
+  if (json)
+    process.stderr.write(
+      `${JSON.stringify({ error: { code: known ? error.code : interrupted ? "interrupted" : "internal", message } })}\n`,
+    );
   else process.stderr.write(interrupted ? `\n${pc.yellow("interrupted")}\n` : `\n${pc.red("error:")} ${message}\n`);
-  if (!known && !interrupted && error instanceof Error && error.stack !== undefined) process.stderr.write(`${pc.dim(error.stack)}\n`);
+  if (!known && !interrupted && error instanceof Error && error.stack !== undefined)
+    process.stderr.write(`${pc.dim(error.stack)}\n`);
   if (interrupted) return 130;
   return known && ["invalid-argument", "config", "shape", "data", "checkpoint"].includes(error.code) ? 2 : 1;
 }

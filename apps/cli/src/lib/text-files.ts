@@ -8,7 +8,10 @@ import { fileSource } from "@mamba-ts/byte-io/node";
 export async function openTexts(paths: readonly string[], except: readonly string[] = []): Promise<ByteSource> {
   const files: string[] = [];
   for (const path of paths) {
-    const isFolder = await stat(path).then((s) => s.isDirectory(), () => false);
+    const isFolder = await stat(path).then(
+      (s) => s.isDirectory(),
+      () => false,
+    );
     if (!isFolder) files.push(path);
     else for (const name of (await readdir(path)).sort()) if (name.endsWith(".txt")) files.push(join(path, name));
   }

@@ -56,12 +56,21 @@ const compares: readonly [CompareOp, (a: number, b: number) => boolean][] = [
 const kinked = new Set(["abs", "sign", "floor", "relu", "max", "min"]);
 
 const broadcasts: readonly (readonly [Shape, Shape])[] = [
-  [[3, 5], [3, 5]],
+  [
+    [3, 5],
+    [3, 5],
+  ],
   [[2, 3, 5], [5]],
-  [[2, 1, 5], [3, 1]],
+  [
+    [2, 1, 5],
+    [3, 1],
+  ],
   [[7], []],
   [[0, 3], [3]],
-  [[1, 33], [65, 1]],
+  [
+    [1, 33],
+    [65, 1],
+  ],
 ];
 
 export const elementwiseCases: readonly OpCase[] = [
@@ -81,7 +90,9 @@ export const elementwiseCases: readonly OpCase[] = [
         op,
         name: `${op} [${a}] [${b}]`,
         inputs: (r) =>
-          kinked.has(op) ? { a: r.lattice(a, 0, 2, 0.25), b: r.lattice(b, 0, 2, 0.75) } : { a: r.uniform(a, 0.5, 2), b: r.uniform(b, 0.5, 2) },
+          kinked.has(op)
+            ? { a: r.lattice(a, 0, 2, 0.25), b: r.lattice(b, 0, 2, 0.75) }
+            : { a: r.uniform(a, 0.5, 2), b: r.uniform(b, 0.5, 2) },
         run: (x) => ({ y: run(x["a"]!, x["b"]!) }),
         oracle: (x) => ({ y: build(shape, (i) => f(x["a"]![at(a, i)]!, x["b"]![at(b, i)]!)) }),
       };
@@ -119,9 +130,16 @@ export const elementwiseCases: readonly OpCase[] = [
   {
     op: "where",
     name: "where hides NaN, in its gradient too",
-    inputs: (r) => ({ c: { shape: [4], data: Int32Array.of(1, 0, 1, 0) }, a: r.normal([4]), nan: { shape: [4], data: new Float64Array(4).fill(Number.NaN), grad: false } }),
+    inputs: (r) => ({
+      c: { shape: [4], data: Int32Array.of(1, 0, 1, 0) },
+      a: r.normal([4]),
+      nan: { shape: [4], data: new Float64Array(4).fill(Number.NaN), grad: false },
+    }),
     run: ({ c, a, nan }) => ({ y: t.where(c!, a!, nan!), z: t.where(c!, t.mul(a!, 2), 0) }),
-    oracle: ({ c, a }) => ({ y: build([4], ([i]) => (c![i!]! !== 0 ? a![i!]! : Number.NaN)), z: build([4], ([i]) => (c![i!]! !== 0 ? 2 * a![i!]! : 0)) }),
+    oracle: ({ c, a }) => ({
+      y: build([4], ([i]) => (c![i!]! !== 0 ? a![i!]! : Number.NaN)),
+      z: build([4], ([i]) => (c![i!]! !== 0 ? 2 * a![i!]! : 0)),
+    }),
     noGradient: true,
   },
   {

@@ -8,4 +8,12 @@ import { shapeCases } from "./shapes.js";
 import { stateSpaceCases } from "./state-space.js";
 
 /** Every operation of the interface, primitive and fused. */
-export const allCases: readonly OpCase[] = [...elementwiseCases, ...shapeCases, ...matmulCases, ...stateSpaceCases, ...layerCases, ...inPlaceCases, ...mambaStepCases];
+export const allCases: readonly OpCase[] = [
+  ...elementwiseCases,
+  ...shapeCases,
+  ...matmulCases,
+  ...stateSpaceCases,
+  ...layerCases,
+  ...inPlaceCases,
+  ...mambaStepCases,
+];

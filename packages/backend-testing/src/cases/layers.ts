@@ -17,7 +17,10 @@ function normCase(kind: "rms" | "layer", shape: readonly number[], hasWeight: bo
       ...(hasResidual ? { residual: r.normal(shape) } : {}),
     }),
     run: ({ x, weight, bias, residual }) => {
-      const { y, sum } = kind === "rms" ? t.rmsNorm({ x: x!, weight, residual, eps }) : t.layerNorm({ x: x!, weight, bias, residual, eps });
+      const { y, sum } =
+        kind === "rms"
+          ? t.rmsNorm({ x: x!, weight, residual, eps })
+          : t.layerNorm({ x: x!, weight, bias, residual, eps });
       return hasResidual ? { y, sum } : { y };
     },
     oracle: ({ x, weight, bias, residual }) => {
@@ -37,9 +40,15 @@ function gatedCase(hasD: boolean, hasZ: boolean): OpCase {
   return {
     op: "gatedOutput",
     name: `gatedOutput${hasD ? " D" : ""}${hasZ ? " z" : ""}`,
-    inputs: (r) => ({ y: r.normal([2, 3, 5]), ...(hasD ? { x: r.normal([2, 3, 5]), D: r.normal([5]) } : {}), ...(hasZ ? { z: r.normal([2, 3, 5]) } : {}) }),
+    inputs: (r) => ({
+      y: r.normal([2, 3, 5]),
+      ...(hasD ? { x: r.normal([2, 3, 5]), D: r.normal([5]) } : {}),
+      ...(hasZ ? { z: r.normal([2, 3, 5]) } : {}),
+    }),
     run: ({ y, x, D, z }) => ({ out: t.gatedOutput({ y: y!, x, D, z }) }),
-    oracle: ({ y, x, D, z }) => ({ out: Float64Array.from(y!, (v, i) => (v + (hasD ? D![i % 5]! * x![i]! : 0)) * (hasZ ? silu(z![i]!) : 1)) }),
+    oracle: ({ y, x, D, z }) => ({
+      out: Float64Array.from(y!, (v, i) => (v + (hasD ? D![i % 5]! * x![i]! : 0)) * (hasZ ? silu(z![i]!) : 1)),
+    }),
   };
 }
 
@@ -47,7 +56,11 @@ function crossEntropyCase(rows: number, width: number, vocab: number): OpCase {
   return {
     op: "linearCrossEntropy",
     name: `linearCrossEntropy ${rows} rows of ${width}, vocabulary ${vocab}, ignored targets among them`,
-    inputs: (r) => ({ hidden: r.normal([rows, width]), weight: r.normal([vocab, width]), targets: r.integers([rows], -1, vocab) }),
+    inputs: (r) => ({
+      hidden: r.normal([rows, width]),
+      weight: r.normal([vocab, width]),
+      targets: r.integers([rows], -1, vocab),
+    }),
     run: ({ hidden, weight, targets }) => ({ loss: t.linearCrossEntropy(hidden!, weight!, targets!) }),
     oracle: ({ hidden, weight, targets }) => ({
       loss: build([rows], ([i]) => {
@@ -85,7 +98,10 @@ function attentionCase({ queries, keys, heads, kvHeads, causal, segments }: Atte
       v: r.normal([batch, keys, kvHeads, headDim]),
       ...(segments === undefined
         ? {}
-        : { querySegments: { shape: [batch, queries], data: Int32Array.from(segments.query) }, keySegments: { shape: [batch, keys], data: Int32Array.from(segments.key) } }),
+        : {
+            querySegments: { shape: [batch, queries], data: Int32Array.from(segments.query) },
+            keySegments: { shape: [batch, keys], data: Int32Array.from(segments.key) },
+          }),
     }),
     run: (args) => ({ y: t.attention({ ...(args as unknown as Parameters<typeof t.attention>[0]), causal }) }),
     oracle: ({ q, k, v, querySegments, keySegments }) => ({
@@ -97,7 +113,10 @@ function attentionCase({ queries, keys, heads, kvHeads, causal, segments }: Atte
           const id = querySegments?.[b! * queries + i!] ?? 0;
           if (id < 0 || id !== (keySegments?.[b! * keys + j] ?? 0)) continue;
           let score = 0;
-          for (let d = 0; d < headDim; d++) score += q![((b! * queries + i!) * heads + h!) * headDim + d]! * k![((b! * keys + j) * kvHeads + kv) * headDim + d]!;
+          for (let d = 0; d < headDim; d++)
+            score +=
+              q![((b! * queries + i!) * heads + h!) * headDim + d]! *
+              k![((b! * keys + j) * kvHeads + kv) * headDim + d]!;
           const weight = Math.exp(score / Math.sqrt(headDim));
           total += weight;
           sum += weight * v![((b! * keys + j) * kvHeads + kv) * headDim + e!]!;
@@ -108,7 +127,14 @@ function attentionCase({ queries, keys, heads, kvHeads, causal, segments }: Atte
   };
 }
 
-function moeCase(tokens: number, experts: number, topK: number, gated: boolean, activation: "relu" | "silu", dropped: boolean): OpCase {
+function moeCase(
+  tokens: number,
+  experts: number,
+  topK: number,
+  gated: boolean,
+  activation: "relu" | "silu",
+  dropped: boolean,
+): OpCase {
   const [width, hidden] = [3, 4];
   return {
     op: "moe",
@@ -116,7 +142,10 @@ function moeCase(tokens: number, experts: number, topK: number, gated: boolean, 
     inputs: (r) => {
       // Distinct experts per token.
       const first = r.integers([tokens], 0, experts).data;
-      const ids = Int32Array.from({ length: tokens * topK }, (_, i) => (first[Math.floor(i / topK)]! + (i % topK)) % experts);
+      const ids = Int32Array.from(
+        { length: tokens * topK },
+        (_, i) => (first[Math.floor(i / topK)]! + (i % topK)) % experts,
+      );
       if (dropped) for (let i = 0; i < ids.length; i += 3) ids[i] = -1;
       return {
         x: r.normal([tokens, width]),
@@ -127,7 +156,9 @@ function moeCase(tokens: number, experts: number, topK: number, gated: boolean, 
         down: r.normal([experts, width, hidden]),
       };
     },
-    run: ({ x, indices, weights, gate, up, down }) => ({ y: t.moe({ x: x!, indices: indices!, weights: weights!, gate, up: up!, down: down!, activation }) }),
+    run: ({ x, indices, weights, gate, up, down }) => ({
+      y: t.moe({ x: x!, indices: indices!, weights: weights!, gate, up: up!, down: down!, activation }),
+    }),
     oracle: ({ x, indices, weights, gate, up, down }) => {
       const act = activation === "relu" ? (u: number) => Math.max(0, u) : silu;
       const y = new Float64Array(tokens * width);
@@ -142,7 +173,8 @@ function moeCase(tokens: number, experts: number, topK: number, gated: boolean, 
         };
         for (let h = 0; h < hidden; h++) {
           const inner = gate === undefined ? act(project(up!, h)) : act(project(gate, h)) * project(up!, h);
-          for (let j = 0; j < width; j++) y[i * width + j]! += weights![c]! * down![(e * width + j) * hidden + h]! * inner;
+          for (let j = 0; j < width; j++)
+            y[i * width + j]! += weights![c]! * down![(e * width + j) * hidden + h]! * inner;
         }
       }
       return { y };
@@ -165,7 +197,9 @@ function fftCases(n: number): OpCase[] {
       inputs: (r) => ({ x: r.normal([2, n]) }),
       run: ({ x }) => ({ y: t.rfft(x!) }),
       oracle: ({ x }) => ({
-        y: build([2, bins, 2], ([i, k, part]) => dft(n, (angle, j) => x![i! * n + j]! * (part === 0 ? Math.cos(angle) : -Math.sin(angle)), k!)),
+        y: build([2, bins, 2], ([i, k, part]) =>
+          dft(n, (angle, j) => x![i! * n + j]! * (part === 0 ? Math.cos(angle) : -Math.sin(angle)), k!),
+        ),
       }),
     },
     {
@@ -190,7 +224,12 @@ function fftCases(n: number): OpCase[] {
 }
 
 export const layerCases: readonly OpCase[] = [
-  ...(["rms", "layer"] as const).flatMap((kind) => [normCase(kind, [3, 7], true, false), normCase(kind, [2, 2, 5], true, true), normCase(kind, [4, 1], false, true), normCase(kind, [1, 65], false, false)]),
+  ...(["rms", "layer"] as const).flatMap((kind) => [
+    normCase(kind, [3, 7], true, false),
+    normCase(kind, [2, 2, 5], true, true),
+    normCase(kind, [4, 1], false, true),
+    normCase(kind, [1, 65], false, false),
+  ]),
   gatedCase(true, true),
   gatedCase(true, false),
   gatedCase(false, true),
@@ -199,7 +238,14 @@ export const layerCases: readonly OpCase[] = [
   attentionCase({ queries: 5, keys: 5, heads: 4, kvHeads: 2, causal: true }),
   attentionCase({ queries: 1, keys: 6, heads: 2, kvHeads: 1, causal: true }),
   attentionCase({ queries: 3, keys: 4, heads: 3, kvHeads: 3, causal: false }),
-  attentionCase({ queries: 4, keys: 4, heads: 2, kvHeads: 2, causal: true, segments: { query: [-1, 0, 0, 1, 2, 2, -1, 2], key: [-1, 0, 0, 1, 2, 2, -1, 2] } }),
+  attentionCase({
+    queries: 4,
+    keys: 4,
+    heads: 2,
+    kvHeads: 2,
+    causal: true,
+    segments: { query: [-1, 0, 0, 1, 2, 2, -1, 2], key: [-1, 0, 0, 1, 2, 2, -1, 2] },
+  }),
   moeCase(9, 4, 1, false, "relu", true),
   moeCase(10, 3, 2, true, "silu", false),
   moeCase(70, 2, 2, true, "silu", true),

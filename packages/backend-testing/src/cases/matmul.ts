@@ -2,7 +2,15 @@ import type { Shape } from "@mamba-ts/backend";
 import { broadcastShapes, linear, matmul } from "@mamba-ts/tensor";
 import { at, build, type OpCase } from "../case.js";
 
-function matmulCase(aLead: Shape, bLead: Shape, m: number, n: number, k: number, transA = false, transB = false): OpCase {
+function matmulCase(
+  aLead: Shape,
+  bLead: Shape,
+  m: number,
+  n: number,
+  k: number,
+  transA = false,
+  transB = false,
+): OpCase {
   const a = [...aLead, ...(transA ? [k, m] : [m, k])];
   const b = [...bLead, ...(transB ? [n, k] : [k, n])];
   const lead = broadcastShapes("matmul", aLead, bLead);
@@ -17,7 +25,9 @@ function matmulCase(aLead: Shape, bLead: Shape, m: number, n: number, k: number,
         const batch = index.slice(0, -2);
         let sum = 0;
         for (let p = 0; p < k; p++)
-          sum += x["a"]![at(a, [...batch, ...(transA ? [p, i] : [i, p])])]! * x["b"]![at(b, [...batch, ...(transB ? [j, p] : [p, j])])]!;
+          sum +=
+            x["a"]![at(a, [...batch, ...(transA ? [p, i] : [i, p])])]! *
+            x["b"]![at(b, [...batch, ...(transB ? [j, p] : [p, j])])]!;
         return sum;
       }),
     }),
@@ -28,7 +38,11 @@ function linearCase(lead: Shape, inFeatures: number, outFeatures: number, hasBia
   return {
     op: "linear",
     name: `linear [${lead}] ${inFeatures} to ${outFeatures}${hasBias ? " with bias" : ""}`,
-    inputs: (r) => ({ x: r.normal([...lead, inFeatures]), w: r.normal([outFeatures, inFeatures]), ...(hasBias ? { bias: r.normal([outFeatures]) } : {}) }),
+    inputs: (r) => ({
+      x: r.normal([...lead, inFeatures]),
+      w: r.normal([outFeatures, inFeatures]),
+      ...(hasBias ? { bias: r.normal([outFeatures]) } : {}),
+    }),
     run: ({ x, w, bias }) => ({ y: linear(x!, w!, { bias }) }),
     oracle: ({ x, w, bias }) => ({
       y: build([...lead, outFeatures], (index) => {

@@ -12,7 +12,10 @@ function reduceCase(op: "sum" | "max", shape: Shape, axis: number): OpCase {
     oracle: ({ x }) => {
       const y = new Float64Array(t.sizeOf(outShape)).fill(op === "sum" ? 0 : Number.NEGATIVE_INFINITY);
       for (const index of indices(shape)) {
-        const to = at(outShape, index.filter((_, d) => d !== axis));
+        const to = at(
+          outShape,
+          index.filter((_, d) => d !== axis),
+        );
         y[to] = op === "sum" ? y[to]! + x![at(shape, index)]! : Math.max(y[to]!, x![at(shape, index)]!);
       }
       return { y };
@@ -33,7 +36,8 @@ function argCase(op: "max" | "min", axis: number): OpCase {
       y: build(outShape, (index) => {
         const full = (k: number): number => at(shape, [...index.slice(0, axis), k, ...index.slice(axis)]);
         let best = 0;
-        for (let k = 1; k < shape[axis]!; k++) if (op === "max" ? x![full(k)]! > x![full(best)]! : x![full(k)]! < x![full(best)]!) best = k;
+        for (let k = 1; k < shape[axis]!; k++)
+          if (op === "max" ? x![full(k)]! > x![full(best)]! : x![full(k)]! < x![full(best)]!) best = k;
         return best;
       }),
     }),
@@ -53,7 +57,12 @@ function gatherCase(axis: number): OpCase {
     name: `gather axis ${axis}, indices outside give zeros`,
     inputs: (r) => ({ x: r.normal(shape), ids: { shape: [2, 3], data: ids } }),
     run: ({ x, ids: k }) => ({ y: t.gather(x!, k!, axis) }),
-    oracle: ({ x }) => ({ y: build(outShape, (index) => { const from = source(index); return from === undefined ? 0 : x![at(shape, from)]!; }) }),
+    oracle: ({ x }) => ({
+      y: build(outShape, (index) => {
+        const from = source(index);
+        return from === undefined ? 0 : x![at(shape, from)]!;
+      }),
+    }),
   };
 }
 
@@ -70,7 +79,13 @@ function scatterCase(axis: number): OpCase {
       const y = new Float64Array(60);
       for (const index of indices(inShape)) {
         const k = ids[index[axis]!]!;
-        if (k >= 0 && k < shape[axis]!) y[at(shape, index.map((n, d) => (d === axis ? k : n)))]! += x![at(inShape, index)]!;
+        if (k >= 0 && k < shape[axis]!)
+          y[
+            at(
+              shape,
+              index.map((n, d) => (d === axis ? k : n)),
+            )
+          ]! += x![at(inShape, index)]!;
       }
       return { y };
     },
@@ -84,7 +99,11 @@ function padCase(before: number, after: number): OpCase {
     name: `pad ${before} ${after}`,
     inputs: (r) => ({ x: r.normal([2, 5, 3]) }),
     run: ({ x }) => ({ y: t.pad(x!, 1, before, after) }),
-    oracle: ({ x }) => ({ y: build([2, n, 3], ([i, j, k]) => (j! - before >= 0 && j! - before < 5 ? x![(i! * 5 + j! - before) * 3 + k!]! : 0)) }),
+    oracle: ({ x }) => ({
+      y: build([2, n, 3], ([i, j, k]) =>
+        j! - before >= 0 && j! - before < 5 ? x![(i! * 5 + j! - before) * 3 + k!]! : 0,
+      ),
+    }),
   };
 }
 
@@ -100,7 +119,10 @@ function scanCase(shape: Shape, axis: number, reverse: boolean): OpCase {
       for (const index of indices(shape.map((m, d) => (d === axis ? Math.min(1, m) : m)))) {
         let state = 0;
         for (let k = 0; k < n; k++) {
-          const p = at(shape, index.map((i, d) => (d === axis ? (reverse ? n - 1 - k : k) : i)));
+          const p = at(
+            shape,
+            index.map((i, d) => (d === axis ? (reverse ? n - 1 - k : k) : i)),
+          );
           state = a![p]! * state + b![p]!;
           h[p] = state;
         }
@@ -118,7 +140,13 @@ const views: readonly [string, Shape, (x: t.Tensor) => t.Tensor, (shape: Shape, 
 ];
 
 export const shapeCases: readonly OpCase[] = [
-  ...(["sum", "max"] as const).flatMap((op) => [reduceCase(op, [3, 5, 4], 0), reduceCase(op, [3, 5, 4], 1), reduceCase(op, [3, 5, 4], 2), reduceCase(op, [1, 129], 1), reduceCase(op, [300, 2], 0)]),
+  ...(["sum", "max"] as const).flatMap((op) => [
+    reduceCase(op, [3, 5, 4], 0),
+    reduceCase(op, [3, 5, 4], 1),
+    reduceCase(op, [3, 5, 4], 2),
+    reduceCase(op, [1, 129], 1),
+    reduceCase(op, [300, 2], 0),
+  ]),
   { ...reduceCase("sum", [3, 0, 2], 1), name: "sum over an empty axis is 0" },
   ...[0, 1, 2].flatMap((axis) => [argCase("max", axis), argCase("min", axis), gatherCase(axis), scatterCase(axis)]),
   padCase(2, 0),
@@ -136,7 +164,9 @@ export const shapeCases: readonly OpCase[] = [
     name: "concat along the middle, an empty piece among them",
     inputs: (r) => ({ a: r.normal([2, 3, 4]), b: r.normal([2, 0, 4]), c: r.normal([2, 2, 4]) }),
     run: ({ a, b, c }) => ({ y: t.concat([a!, b!, c!], 1) }),
-    oracle: ({ a, c }) => ({ y: build([2, 5, 4], ([i, j, k]) => (j! < 3 ? a![(i! * 3 + j!) * 4 + k!]! : c![(i! * 2 + j! - 3) * 4 + k!]!)) }),
+    oracle: ({ a, c }) => ({
+      y: build([2, 5, 4], ([i, j, k]) => (j! < 3 ? a![(i! * 3 + j!) * 4 + k!]! : c![(i! * 2 + j! - 3) * 4 + k!]!)),
+    }),
   },
   {
     op: "fill",

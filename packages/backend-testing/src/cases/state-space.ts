@@ -34,8 +34,20 @@ function scanCase(o: ScanOptions): OpCase {
       ...(o.initial === true ? { initialState: r.normal([batch, dInner, dState]) } : {}),
       ...(o.marks === undefined ? {} : { marks: { shape: [batch, length], data: Int32Array.from(o.marks) } }),
     }),
-    run: (args) => ({ ...selectiveScan({ ...(args as unknown as Parameters<typeof selectiveScan>[0]), softplus: o.softplus === true }) }),
-    oracle: (args) => ({ ...scanOracle({ ...(args as never as Parameters<typeof scanOracle>[0]), batch, length, dInner, dState, groups, softplus: o.softplus === true }) }),
+    run: (args) => ({
+      ...selectiveScan({ ...(args as unknown as Parameters<typeof selectiveScan>[0]), softplus: o.softplus === true }),
+    }),
+    oracle: (args) => ({
+      ...scanOracle({
+        ...(args as never as Parameters<typeof scanOracle>[0]),
+        batch,
+        length,
+        dInner,
+        dState,
+        groups,
+        softplus: o.softplus === true,
+      }),
+    }),
   };
 }
 
@@ -56,7 +68,11 @@ function poisonPadding(inputs: HostTensors, names: readonly string[], marks: Int
 }
 
 function poisoned(base: OpCase, names: readonly string[], marks: readonly number[]): OpCase {
-  return { ...base, name: `${base.name} with NaN in the padding`, inputs: (r) => poisonPadding(base.inputs(r), names, Int32Array.from(marks)) };
+  return {
+    ...base,
+    name: `${base.name} with NaN in the padding`,
+    inputs: (r) => poisonPadding(base.inputs(r), names, Int32Array.from(marks)),
+  };
 }
 
 interface ConvOptions {
@@ -69,7 +85,15 @@ interface ConvOptions {
   readonly marks?: readonly number[];
 }
 
-function convCase({ length, width, channels = 5, bias = false, silu = false, initial = false, marks }: ConvOptions): OpCase {
+function convCase({
+  length,
+  width,
+  channels = 5,
+  bias = false,
+  silu = false,
+  initial = false,
+  marks,
+}: ConvOptions): OpCase {
   const batch = 2;
   return {
     op: "causalConv1d",
@@ -81,8 +105,22 @@ function convCase({ length, width, channels = 5, bias = false, silu = false, ini
       ...(initial ? { initialState: r.normal([batch, width - 1, channels]) } : {}),
       ...(marks === undefined ? {} : { marks: { shape: [batch, length], data: Int32Array.from(marks) } }),
     }),
-    run: (args) => ({ ...causalConv1d({ ...(args as unknown as Parameters<typeof causalConv1d>[0]), activation: silu ? "silu" : "none" }) }),
-    oracle: (args) => ({ ...convOracle({ ...(args as never as Parameters<typeof convOracle>[0]), batch, length, channels, width, activation: silu ? "silu" : "none" }) }),
+    run: (args) => ({
+      ...causalConv1d({
+        ...(args as unknown as Parameters<typeof causalConv1d>[0]),
+        activation: silu ? "silu" : "none",
+      }),
+    }),
+    oracle: (args) => ({
+      ...convOracle({
+        ...(args as never as Parameters<typeof convOracle>[0]),
+        batch,
+        length,
+        channels,
+        width,
+        activation: silu ? "silu" : "none",
+      }),
+    }),
   };
 }
 

@@ -13,7 +13,8 @@ export async function atomicWrite(
   signal?: AbortSignal,
 ): Promise<void> {
   signal?.throwIfAborted();
-  const content = typeof parts === "string" ? [new TextEncoder().encode(parts)] : parts instanceof Uint8Array ? [parts] : parts;
+  const content =
+    typeof parts === "string" ? [new TextEncoder().encode(parts)] : parts instanceof Uint8Array ? [parts] : parts;
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`);
   let file: FileHandle | undefined;
   try {

@@ -5,7 +5,10 @@ import type { ByteReader } from "../reader.js";
 /** A file, read by ranges; it stays open until `close`. */
 export async function fileReader(path: string): Promise<ByteReader> {
   const file = await open(path, "r").catch((cause: NodeJS.ErrnoException) => {
-    throw new CheckpointError(cause.code === "ENOENT" ? `${path} does not exist` : `${path} cannot be opened: ${cause.message}`, { cause });
+    throw new CheckpointError(
+      cause.code === "ENOENT" ? `${path} does not exist` : `${path} cannot be opened: ${cause.message}`,
+      { cause },
+    );
   });
   const stat = await file.stat();
   if (!stat.isFile()) {
@@ -21,7 +24,10 @@ export async function fileReader(path: string): Promise<ByteReader> {
       let done = 0;
       while (done < length) {
         const { bytesRead } = await file.read(bytes, done, length - done, offset + done);
-        if (bytesRead === 0) throw new CheckpointError(`${path} is truncated: bytes ${offset} to ${offset + length} of a file of ${stat.size}`);
+        if (bytesRead === 0)
+          throw new CheckpointError(
+            `${path} is truncated: bytes ${offset} to ${offset + length} of a file of ${stat.size}`,
+          );
         done += bytesRead;
       }
       return bytes;

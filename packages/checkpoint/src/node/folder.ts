@@ -9,7 +9,10 @@ import { fileReader } from "./file-reader.js";
 /** Parses a JSON file; throws CheckpointError naming it. */
 export async function readJson(path: string): Promise<unknown> {
   const text = await readFile(path, "utf8").catch((cause: NodeJS.ErrnoException) => {
-    throw new CheckpointError(cause.code === "ENOENT" ? `${path} does not exist` : `${path} cannot be read: ${cause.message}`, { cause });
+    throw new CheckpointError(
+      cause.code === "ENOENT" ? `${path} does not exist` : `${path} cannot be read: ${cause.message}`,
+      { cause },
+    );
   });
   try {
     return JSON.parse(text);

@@ -37,7 +37,10 @@ export function gemm(
     if (!accumulate) for (let i = 0; i < m; i++) y.fill(0, yOffset + i * yStride, yOffset + i * yStride + n);
     return;
   }
-  if (m < TILE) return rowByRow(a, b, y, yOffset, yStride, m, n, k, accumulate);
+  if (m < TILE) {
+    rowByRow(a, b, y, yOffset, yStride, m, n, k, accumulate);
+    return;
+  }
   for (let p0 = 0; p0 < k; p0 += DEPTH) {
     const depth = Math.min(DEPTH, k - p0);
     const add = accumulate || p0 > 0;

@@ -125,7 +125,7 @@ export async function* generateBatch<S extends GenerationState>(
           throw new NonFiniteError(`generate: the logits of row ${r} are not finite at token ${step}`, {
             hint: "the weights hold NaN or infinity",
           });
-        seen?.[r]!.add(id);
+        seen?.[r]?.add(id);
         return { id, text: row.take(id, isLast), logprob: logprobs[r]! };
       });
       yield made;

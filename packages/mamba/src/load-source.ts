@@ -72,7 +72,7 @@ function adapt(config: MambaConfig, source: TensorSource): MambaConfig {
   return {
     ...config,
     // The vocabulary is padded by some writers and not by others.
-    vocabSize: vocabSize >= config.vocabSize ? vocabSize : config.vocabSize,
+    vocabSize: Math.max(vocabSize, config.vocabSize),
     ...(config.nLayer > 0
       ? {
           norm: source.has(`${layer}norm.bias`) ? "layer" : "rms",

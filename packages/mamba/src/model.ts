@@ -40,6 +40,7 @@ import {
   neg,
   Rng,
   rmsNorm,
+  scope,
   selectiveScan,
   slice,
   split,
@@ -349,6 +350,11 @@ export class Mamba extends Module {
    * Throws InvalidArgumentError naming a token outside the vocabulary, ShapeError for a state or segments of another batch.
    */
   forward(input: TokenInput, options: ForwardOptions = {}): ForwardResult {
+    // What is made on the way goes with the call, even where the caller has no scope open.
+    return scope(() => this.#forward(input, options) as never);
+  }
+
+  #forward(input: TokenInput, options: ForwardOptions): ForwardResult {
     const { state, into, segments, logits = "all", states = "last" } = options;
     const tokens = tokenTensor(this.backend, input, this.#config.vocabSize); // [batch, length]
     const [batch, length] = tokens.shape as [number, number];

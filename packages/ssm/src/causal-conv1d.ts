@@ -110,7 +110,7 @@ export function causalConv1dGradient(args: ConvArguments, gradY: Float64Array, g
           give(at, gy * args.weight[c * width + k]!);
         });
       });
-      last.forEach((at, k) => give(at, gradFinalState?.[(b * (width - 1) + k) * channels + c] ?? 0));
+      for (const [k, at] of last.entries()) give(at, gradFinalState?.[(b * (width - 1) + k) * channels + c] ?? 0);
     }
   }
   return g;

@@ -90,7 +90,8 @@ export function dispatch<D, Name extends string, Output extends string>(
   const kernel = kernelFor(backend, definition.name, descriptor);
   reportDispatch(definition.name, "forward", kernel === undefined ? "composed" : "fused");
   if (kernel !== undefined) return runKernel(definition, kernel, backend, names, inputs, args, descriptor);
-  if (definition.composeBackward === undefined || !isRecording(inputs)) return definition.compose(args, descriptor);
+  if (definition.composeBackward === undefined || !isRecording(inputs))
+    return scope((() => definition.compose(args, descriptor)) as () => never) as TensorOutputs<Output>;
   const outputs = withoutRecording(() =>
     scope((() => definition.compose(args, descriptor)) as () => never),
   ) as TensorOutputs<Output>;

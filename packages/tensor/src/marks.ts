@@ -2,6 +2,7 @@ import { InvalidArgumentError } from "@mamba-ts/backend";
 import { compare } from "./ops/binary.js";
 import { unsqueeze } from "./ops/view.js";
 import { where } from "./ops/where.js";
+import { scoped } from "./scope.js";
 import type { Tensor } from "./tensor.js";
 
 /** What a token does to the recurrent state: 0 continues, 1 starts a new sequence (forget first), -1 is padding (ignored). */
@@ -39,6 +40,6 @@ export function segmentMarks(segments: ArrayLike<number>, batch: number, previou
 }
 
 /** `t` [batch, length, channels] with zeros selected where `marks` [batch, length] says padding. */
-export function clearPadding(t: Tensor, marks: Tensor | undefined): Tensor {
+export const clearPadding = scoped(function clearPadding(t: Tensor, marks: Tensor | undefined): Tensor {
   return marks === undefined ? t : where(unsqueeze(compare("lt", marks, 0), 2), 0, t);
-}
+});

@@ -65,6 +65,11 @@ export function scope<T>(fn: () => Sync<T> & T): T {
   }
 }
 
+/** `f` in a scope of its own: what it makes on the way never outlives the call, even where the caller has no scope open. */
+export function scoped<A extends readonly unknown[], R>(f: (...args: A) => R): (...args: A) => R {
+  return (...args) => scope(() => f(...args) as never);
+}
+
 /** All tensors reachable from a value, see `scope`. */
 export function tensorsIn(value: unknown): Set<Tensor> {
   const found = new Set<Tensor>();

@@ -123,7 +123,7 @@ class Tape implements Recorder {
       if (before !== undefined) release(before);
     };
     const wrtIndices = new Map<number, number[]>();
-    wrt.forEach((t, i) => wrtIndices.set(t.id, [...(wrtIndices.get(t.id) ?? []), i]));
+    for (const [i, t] of wrt.entries()) wrtIndices.set(t.id, [...(wrtIndices.get(t.id) ?? []), i]);
     const firstUse = new Map<number, number>();
     this.nodes.forEach((node, i) => {
       for (const id of node.inputs) if (id !== undefined && !firstUse.has(id)) firstUse.set(id, i);
@@ -191,9 +191,13 @@ export function valueAndGrad<T extends { readonly loss: Tensor }>(
     const tape = new Tape(wrt);
     let value: T;
     try {
-      value = scope(() => withRecorder(tape, fn as () => never)) as T;
-      if (value.loss.size !== 1)
-        throw new ShapeError(`valueAndGrad: the loss is ${show(value.loss.shape)}, not a scalar`);
+      // Checked inside, so that a loss of the wrong shape leaves nothing behind.
+      value = scope(() => {
+        const made = withRecorder(tape, fn);
+        if (made.loss.size !== 1)
+          throw new ShapeError(`valueAndGrad: the loss is ${show(made.loss.shape)}, not a scalar`);
+        return made as never;
+      }) as T;
     } catch (error) {
       tape.discard();
       throw error;

@@ -31,6 +31,7 @@ class Storage implements PickledStorage {
   ) {}
 }
 const MARK = Symbol("mark");
+const NOTHING = Symbol("nothing");
 
 const storageTypes: Readonly<Record<string, FileDType>> = {
   "torch.FloatStorage": "F32",
@@ -112,58 +113,57 @@ class Unpickler {
     for (let i = 0; i < MAX_OPERATIONS; i++) {
       const code = this.bytes[this.#take(1)]!;
       if (code === 0x2e) return this.#pop();
-      this.#step(code);
+      const value = this.#step(code);
+      if (value !== NOTHING) this.#stack.push(value);
     }
     this.#fail("the pickle is too long");
   }
 
-  #step(code: number): void {
-    const push = (value: unknown): void => {
-      this.#stack.push(value);
-    };
+  /** Carries out one instruction; what it returns goes on the stack, unless it is NOTHING. */
+  #step(code: number): unknown {
     switch (code) {
       case 0x80: // PROTO
         this.#take(1);
-        return;
+        return NOTHING;
       case 0x95: // FRAME
         this.#take(8);
-        return;
+        return NOTHING;
       case 0x28: // MARK
-        return push(MARK);
+        return MARK;
       case 0x4e: // NONE
-        return push(null);
+        return null;
       case 0x88:
-        return push(true);
+        return true;
       case 0x89:
-        return push(false);
+        return false;
       case 0x4b: // BININT1
-        return push(this.bytes[this.#take(1)]);
+        return this.bytes[this.#take(1)];
       case 0x4d: // BININT2
-        return push(this.#view.getUint16(this.#take(2), true));
+        return this.#view.getUint16(this.#take(2), true);
       case 0x4a: // BININT
-        return push(this.#view.getInt32(this.#take(4), true));
+        return this.#view.getInt32(this.#take(4), true);
       case 0x8a: // LONG1
-        return push(this.#long(this.bytes[this.#take(1)]!));
+        return this.#long(this.bytes[this.#take(1)]!);
       case 0x47: // BINFLOAT
-        return push(this.#view.getFloat64(this.#take(8), false));
+        return this.#view.getFloat64(this.#take(8), false);
       case 0x58: // BINUNICODE
-        return push(this.#text(this.#view.getUint32(this.#take(4), true)));
+        return this.#text(this.#view.getUint32(this.#take(4), true));
       case 0x8c: // SHORT_BINUNICODE
-        return push(this.#text(this.bytes[this.#take(1)]!));
+        return this.#text(this.bytes[this.#take(1)]!);
       case 0x7d: // EMPTY_DICT
-        return push(new Map());
+        return new Map();
       case 0x5d: // EMPTY_LIST
-        return push([]);
+        return [];
       case 0x29: // EMPTY_TUPLE
-        return push([]);
+        return [];
       case 0x74: // TUPLE
-        return push(this.#popMark());
+        return this.#popMark();
       case 0x85:
       case 0x86:
       case 0x87: {
         const n = code - 0x84;
         if (this.#stack.length < n) this.#fail("the pickle takes more than it has put");
-        return push(this.#stack.splice(-n));
+        return this.#stack.splice(-n);
       }
       case 0x71: // BINPUT
         return this.#put(this.bytes[this.#take(1)]!);
@@ -172,15 +172,15 @@ class Unpickler {
       case 0x94: // MEMOIZE
         return this.#put(this.#memo.size);
       case 0x68: // BINGET
-        return push(this.#get(this.bytes[this.#take(1)]!));
+        return this.#get(this.bytes[this.#take(1)]!);
       case 0x6a: // LONG_BINGET
-        return push(this.#get(this.#view.getUint32(this.#take(4), true)));
+        return this.#get(this.#view.getUint32(this.#take(4), true));
       case 0x63: // GLOBAL
-        return push(this.#global(this.#line(), this.#line()));
+        return this.#global(this.#line(), this.#line());
       case 0x93: {
         // STACK_GLOBAL
         const [name, module] = [this.#pop(), this.#pop()];
-        return push(this.#global(String(module), String(name)));
+        return this.#global(String(module), String(name));
       }
       case 0x73: {
         // SETITEM
@@ -194,17 +194,17 @@ class Unpickler {
       case 0x65: // APPENDS
         return this.#append(this.#popMark());
       case 0x51: // BINPERSID
-        return push(this.#storage(this.#pop()));
+        return this.#storage(this.#pop());
       case 0x52: {
         // REDUCE
         const args = this.#pop();
-        return push(this.#call(this.#pop(), args));
+        return this.#call(this.#pop(), args);
       }
       case 0x62: // BUILD: attributes of a dictionary (its _metadata), of no use here
         this.#pop();
         if (!(this.#stack.at(-1) instanceof Map))
           this.#fail("the pickle sets the attributes of something that is no dictionary");
-        return;
+        return NOTHING;
       default:
         this.#fail(`the pickle holds instruction 0x${code.toString(16)}, which no file of tensors needs`);
     }
@@ -217,9 +217,10 @@ class Unpickler {
     return Number(BigInt.asIntN(Math.max(1, length * 8), value));
   }
 
-  #put(index: number): void {
+  #put(index: number): typeof NOTHING {
     if (this.#stack.length === 0) this.#fail("the pickle remembers nothing");
     this.#memo.set(index, this.#stack.at(-1));
+    return NOTHING;
   }
 
   #get(index: number): unknown {
@@ -234,17 +235,19 @@ class Unpickler {
     return { global };
   }
 
-  #setItems(items: readonly unknown[]): void {
+  #setItems(items: readonly unknown[]): typeof NOTHING {
     const target = this.#stack.at(-1);
     if (!(target instanceof Map) || items.length % 2 !== 0)
       this.#fail("the pickle sets items of something that is no dictionary");
     for (let i = 0; i < items.length; i += 2) target.set(items[i], items[i + 1]);
+    return NOTHING;
   }
 
-  #append(items: readonly unknown[]): void {
+  #append(items: readonly unknown[]): typeof NOTHING {
     const target = this.#stack.at(-1);
     if (!Array.isArray(target)) this.#fail("the pickle appends to something that is no list");
     for (const item of items) target.push(item);
+    return NOTHING;
   }
 
   /** ("storage", type, key, device, count) */

@@ -44,10 +44,10 @@ export function adamW({ params, grads, m, v }: AdamWArguments, descriptor: AdamW
   const written = [...params, ...m, ...v];
   const fused = kernel?.supports(descriptor) === true && written.every((t) => t.isDense);
   reportDispatch(op, "forward", fused ? "fused" : "composed");
-  if (!fused)
-    return params.forEach((_, i) =>
-      composed(params[i]!, grads[i]!, m[i]!, v[i]!, descriptor, descriptor.weightDecay[i]!),
-    );
+  if (!fused) {
+    for (const [i, p] of params.entries()) composed(p, grads[i]!, m[i]!, v[i]!, descriptor, descriptor.weightDecay[i]!);
+    return;
+  }
   withOperands([...written, ...grads], (operands) =>
     kernel.forward(
       {

@@ -1,6 +1,7 @@
 import { type BinaryOp, type CompareOp, DTypeError, type Shape } from "@mamba-ts/backend";
 import { fill } from "../create.js";
 import { commonDType, run } from "../run.js";
+import { scoped } from "../scope.js";
 import { broadcastShapes, sameShape } from "../shape.js";
 import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
@@ -32,7 +33,13 @@ function binary(op: BinaryOp, first: TensorOrNumber, second: TensorOrNumber, rul
     const [ga, gb] = rule(g!, a, b, y);
     return [() => sumTo(ga(), a.shape), () => sumTo(gb(), b.shape)];
   });
+  disposeMade([first, a], [second, b]);
   return y;
+}
+
+/** A number became a tensor for the operation alone; a tape that needs it holds it. */
+export function disposeMade(...pairs: readonly (readonly [TensorOrNumber, Tensor])[]): void {
+  for (const [given, tensor] of pairs) if (given !== tensor) tensor.dispose();
 }
 
 /** a + b, broadcast as in NumPy. */
@@ -56,19 +63,21 @@ export const maximum = (a: TensorOrNumber, b: TensorOrNumber): Tensor =>
 export const minimum = (a: TensorOrNumber, b: TensorOrNumber): Tensor =>
   binary("min", a, b, (g, x, z) => [() => where(compare("le", x, z), g, 0), () => where(compare("gt", x, z), g, 0)]);
 /** log(exp(a) + exp(b)) without overflow. */
-export function logAddExp(a: Tensor, b: Tensor): Tensor {
+export const logAddExp: (a: Tensor, b: Tensor) => Tensor = scoped((a, b) => {
   const top = maximum(a, b);
   return add(top, log(add(exp(sub(a, top)), exp(sub(b, top)))));
-}
+});
 
 /** Elementwise comparison, int32 1 or 0; no gradient. */
 export function compare(op: CompareOp, first: TensorOrNumber, second: TensorOrNumber): Tensor {
   const a = asTensor(first, second);
   const b = asTensor(second, first);
   commonDType(op, [a, b]);
-  return run(op, [a, b], broadcastShapes(op, a.shape, b.shape), "int32", (backend, [x, z]) =>
+  const y = run(op, [a, b], broadcastShapes(op, a.shape, b.shape), "int32", (backend, [x, z]) =>
     backend.compare(op, x!, z!),
   );
+  disposeMade([first, a], [second, b]);
+  return y;
 }
 
 /** Sums a gradient over the axes that broadcasting added or stretched. */

@@ -25,7 +25,7 @@ const definition: FusedDefinition<CausalConv1dDescriptor, Name, "y" | "finalStat
   compose({ x, weight, bias, initialState, marks }, { batch, length, channels, width, activation, dtype }) {
     const before = initialState ?? fill(x!.backend, [batch, width - 1, channels], 0, dtype);
     const all = concat([before, clearPadding(x!, marks)], 1); // [batch, width - 1 + length, channels]
-    const taps = marks === undefined ? shiftedTaps(all, length, width) : realTaps(all, marks, width);
+    const taps = marks === undefined ? shiftedTaps(all, length) : realTaps(all, marks, width);
     let y: Tensor | undefined;
     for (let k = 0; k < width; k++) {
       const term = mul(taps.window(k), reshape(slice(weight!, 1, k, k + 1), [channels]));
@@ -44,7 +44,7 @@ interface Taps {
   readonly last: Tensor;
 }
 
-function shiftedTaps(all: Tensor, length: number, width: number): Taps {
+function shiftedTaps(all: Tensor, length: number): Taps {
   return { window: (k) => slice(all, 1, k, k + length), last: slice(all, 1, length) };
 }
 

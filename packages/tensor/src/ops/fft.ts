@@ -2,6 +2,7 @@ import { type FftDescriptor, type FloatDType, InvalidArgumentError, UnsupportedE
 import { fromHost } from "../create.js";
 import { dispatch, type FusedDefinition } from "../dispatch.js";
 import { commonBackend, expectFloat } from "../run.js";
+import { scoped } from "../scope.js";
 import { expectShape, show, sizeOf } from "../shape.js";
 import type { Tensor } from "../tensor.js";
 import { mul } from "./binary.js";
@@ -79,7 +80,7 @@ export function irfft(y: Tensor, n: number): Tensor {
   return transform("irfft", y, n, true, lead, [Math.floor(n / 2) + 1, 2], [n]);
 }
 
-function transform(
+const transform = scoped(function transform(
   op: string,
   x: Tensor,
   n: number,
@@ -99,4 +100,4 @@ function transform(
     { rows, n, inverse, dtype: x.dtype as FloatDType },
   );
   return cast(reshape(y!, [...lead, ...to]), x.dtype);
-}
+});

@@ -1,6 +1,7 @@
 import { type FloatDType, type GatedOutputDescriptor, InvalidArgumentError } from "@mamba-ts/backend";
 import { dispatch, type FusedDefinition } from "../dispatch.js";
 import { commonBackend, expectFloat } from "../run.js";
+import { scoped } from "../scope.js";
 import { expectShape, sizeOf } from "../shape.js";
 import type { Tensor } from "../tensor.js";
 import { add, mul } from "./binary.js";
@@ -20,7 +21,7 @@ const definition: FusedDefinition<GatedOutputDescriptor, "y" | "x" | "D" | "z", 
  * (y + D x) silu(z): the skip connection and the gate of a Mamba block; either part may be left out.
  * @param args - y, x?, z? [..., channels]; D? [channels], which needs x
  */
-export function gatedOutput({
+export const gatedOutput = scoped(function gatedOutput({
   y,
   x,
   D,
@@ -49,4 +50,4 @@ export function gatedOutput({
     descriptor,
   );
   return reshape(out!, y.shape);
-}
+});

@@ -1,6 +1,7 @@
 import { type Shape, ShapeError } from "@mamba-ts/backend";
 import { range } from "../create.js";
 import { expectInt, run } from "../run.js";
+import { scoped } from "../scope.js";
 import { expectShape, resolveAxis, show } from "../shape.js";
 import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
@@ -43,9 +44,9 @@ export function scatterAdd(shape: Shape, indices: Tensor, updates: Tensor, axisO
 }
 
 /** Element `indices[r]` of each row r: x [rows, n], indices int32 [rows] -> [rows]. */
-export function pick(x: Tensor, indices: Tensor): Tensor {
+export const pick = scoped(function pick(x: Tensor, indices: Tensor): Tensor {
   if (x.shape.length !== 2 || indices.shape.length !== 1 || indices.shape[0] !== x.shape[0])
     throw new ShapeError(`pick: x ${show(x.shape)} and indices ${show(indices.shape)} are not [rows, n] and [rows]`);
   const hit = compare("eq", range(x.backend, 0, x.shape[1]!), unsqueeze(indices, 1)); // [rows, n]
   return sum(where(hit, x, 0), 1);
-}
+});

@@ -1,5 +1,6 @@
 import { ShapeError } from "@mamba-ts/backend";
 import { commonDType, run } from "../run.js";
+import { scoped } from "../scope.js";
 import { resolveAxis, show } from "../shape.js";
 import { expectSome, record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
@@ -35,7 +36,7 @@ export function concat(xs: readonly Tensor[], axisOrNegative: number): Tensor {
 }
 
 /** Joins along a new axis. */
-export function stack(xs: readonly Tensor[], axis: number): Tensor {
+export const stack = scoped(function stack(xs: readonly Tensor[], axis: number): Tensor {
   expectSome("stack", xs);
   const rank = xs[0]!.shape.length;
   const at = axis < 0 ? axis + rank + 1 : axis;
@@ -44,7 +45,7 @@ export function stack(xs: readonly Tensor[], axis: number): Tensor {
     xs.map((x, i) => reshapeTo(x, views[i]!)),
     at,
   );
-}
+});
 
 /** Zeros before and after along one axis; negative amounts trim. */
 export function pad(x: Tensor, axisOrNegative: number, before: number, after: number): Tensor {

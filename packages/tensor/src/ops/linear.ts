@@ -1,6 +1,7 @@
 import { DTypeError, type FloatDType, type LinearDescriptor } from "@mamba-ts/backend";
 import { dispatch, type FusedDefinition } from "../dispatch.js";
 import { commonBackend, expectFloat } from "../run.js";
+import { scoped } from "../scope.js";
 import { expectRank, expectShape, show, sizeOf } from "../shape.js";
 import type { Tensor } from "../tensor.js";
 import { add } from "./binary.js";
@@ -26,7 +27,7 @@ const definition: FusedDefinition<LinearDescriptor, "x" | "weight" | "bias", "y"
  * @param options - bias? [outFeatures]; out: dtype of y, x's by default
  * @returns [..., outFeatures]
  */
-export function linear(
+export const linear = scoped(function linear(
   x: Tensor,
   weight: Tensor,
   { bias, out }: { readonly bias?: Tensor | undefined; readonly out?: FloatDType } = {},
@@ -55,4 +56,4 @@ export function linear(
   };
   const { y } = dispatch(definition, { x: reshape(x, [rows, inFeatures]), weight, bias }, descriptor);
   return reshape(y!, [...lead, outFeatures]);
-}
+});

@@ -124,7 +124,7 @@ const definition: FusedDefinition<MoeDescriptor, Name, "y"> = {
           names.map((name) => args[name]),
           [g],
         );
-        grads.forEach((grad, i) => sums[i]!.add(grad));
+        for (const [i, grad] of grads.entries()) sums[i]!.add(grad);
       });
     return Object.fromEntries(names.map((name, i) => [name, sums[i]!.take()]));
   },

@@ -1,6 +1,7 @@
 import type { FloatDType, LayerNormDescriptor, RmsNormDescriptor } from "@mamba-ts/backend";
 import { dispatch, type FusedDefinition, type TensorArgs } from "../dispatch.js";
 import { commonBackend, expectFloat } from "../run.js";
+import { scoped } from "../scope.js";
 import { expectShape, sizeOf } from "../shape.js";
 import type { Tensor } from "../tensor.js";
 import { add, mul, sub } from "./binary.js";
@@ -67,13 +68,13 @@ export interface NormResult {
 }
 
 /** Root mean square norm over the last axis (arXiv:1910.07467), y = s / sqrt(mean(s^2) + eps) * weight with s = x + residual. */
-export function rmsNorm({ x, weight, residual, eps }: NormArguments): NormResult {
+export const rmsNorm = scoped(function rmsNorm({ x, weight, residual, eps }: NormArguments): NormResult {
   const { descriptor, flat } = describe("rmsNorm", { x, weight, residual }, eps);
   return unflatten(x, dispatch(rmsDefinition, { x: flat(x), weight, residual: flat(residual) }, descriptor));
-}
+});
 
 /** Layer norm over the last axis (arXiv:1607.06450), with biased variance. */
-export function layerNorm({
+export const layerNorm = scoped(function layerNorm({
   x,
   weight,
   bias,
@@ -83,7 +84,7 @@ export function layerNorm({
   const { descriptor, flat } = describe("layerNorm", { x, weight, bias, residual }, eps);
   const full = { ...descriptor, hasBias: bias !== undefined };
   return unflatten(x, dispatch(layerDefinition, { x: flat(x), weight, bias, residual: flat(residual) }, full));
-}
+});
 
 function unflatten(x: Tensor, { y, sum }: { readonly y?: Tensor; readonly sum?: Tensor }): NormResult {
   return { y: reshape(y!, x.shape), sum: sum === undefined ? x : reshape(sum, x.shape) };

@@ -1,5 +1,6 @@
 import type { ArgReduceOp } from "@mamba-ts/backend";
 import { run } from "../run.js";
+import { scoped } from "../scope.js";
 import { resolveAxis, sizeOf } from "../shape.js";
 import { record, withoutRecording } from "../tape.js";
 import type { Tensor } from "../tensor.js";
@@ -18,7 +19,7 @@ function flatten(x: Tensor): Tensor {
 }
 
 /** Sum over one axis, or over everything (a scalar). */
-export function sum(x: Tensor, axis?: number, { keepDims = false }: ReduceOptions = {}): Tensor {
+export const sum = scoped(function sum(x: Tensor, axis?: number, { keepDims = false }: ReduceOptions = {}): Tensor {
   if (axis === undefined) return sum(flatten(x), 0);
   const a = resolveAxis("sum", axis, x.shape.length);
   const y = run(
@@ -30,16 +31,16 @@ export function sum(x: Tensor, axis?: number, { keepDims = false }: ReduceOption
   );
   record([x], [y], [], ([g]) => [() => expand(unsqueeze(g!, a), x.shape)]);
   return keepDims ? unsqueeze(y, a) : y;
-}
+});
 
 /** Mean over one axis, or over everything. */
-export function mean(x: Tensor, axis?: number, options?: ReduceOptions): Tensor {
+export const mean = scoped(function mean(x: Tensor, axis?: number, options?: ReduceOptions): Tensor {
   const n = axis === undefined ? x.size : x.shape[resolveAxis("mean", axis, x.shape.length)]!;
   return mul(sum(x, axis, options), 1 / n);
-}
+});
 
 /** Maximum over one axis, or over everything; equal maxima share the gradient. */
-export function max(x: Tensor, axis?: number, { keepDims = false }: ReduceOptions = {}): Tensor {
+export const max = scoped(function max(x: Tensor, axis?: number, { keepDims = false }: ReduceOptions = {}): Tensor {
   if (axis === undefined) return max(flatten(x), 0);
   const a = resolveAxis("max", axis, x.shape.length);
   const y = run(
@@ -56,7 +57,7 @@ export function max(x: Tensor, axis?: number, { keepDims = false }: ReduceOption
     },
   ]);
   return keepDims ? unsqueeze(y, a) : y;
-}
+});
 
 function argReduce(op: ArgReduceOp, x: Tensor, axis: number): Tensor {
   const a = resolveAxis(`arg${op}`, axis, x.shape.length);
@@ -75,7 +76,7 @@ export const argMax = (x: Tensor, axis: number): Tensor => argReduce("max", x, a
 export const argMin = (x: Tensor, axis: number): Tensor => argReduce("min", x, axis);
 
 /** log(sum(exp(x))) over an axis, without overflow. A row of -Infinity gives -Infinity. */
-export function logSumExp(x: Tensor, axis: number, options: ReduceOptions = {}): Tensor {
+export const logSumExp = scoped(function logSumExp(x: Tensor, axis: number, options: ReduceOptions = {}): Tensor {
   const top = shift(x, axis);
   const y = log(sum(exp(sub(x, top)), axis, { keepDims: true }));
   const out = sub(y, mul(top, -1));
@@ -85,13 +86,13 @@ export function logSumExp(x: Tensor, axis: number, options: ReduceOptions = {}):
         out,
         x.shape.filter((_, i) => i !== resolveAxis("logSumExp", axis, x.shape.length)),
       );
-}
+});
 
 /** exp(x) / sum(exp(x)) over an axis. */
-export function softmax(x: Tensor, axis: number): Tensor {
+export const softmax = scoped(function softmax(x: Tensor, axis: number): Tensor {
   const e = exp(sub(x, shift(x, axis)));
   return div(e, sum(e, axis, { keepDims: true }));
-}
+});
 
 /** The maximum, as a constant, and 0 where it is not finite: any finite shift gives the same result. */
 function shift(x: Tensor, axis: number): Tensor {

@@ -2,6 +2,7 @@ import { DTypeError, type FloatDType, type SelectiveScanDescriptor, ShapeError }
 import { dispatch, kernelFor } from "../dispatch.js";
 import { clearPadding } from "../marks.js";
 import { commonBackend, expectFloat, expectInt } from "../run.js";
+import { scoped } from "../scope.js";
 import { expectRank, expectShape, show } from "../shape.js";
 import type { Tensor } from "../tensor.js";
 import { add } from "./binary.js";
@@ -46,7 +47,7 @@ export interface SelectiveScanResult {
  * h[t] = exp(d[t] A) h[t-1] + d[t] B[t] x[t];  y[t] = (C[t] . h[t] + D x[t]) silu(z[t]).
  * Throws ShapeError or DTypeError naming the argument. A, D, deltaBias and the states are float32 at least.
  */
-export function selectiveScan(args: SelectiveScanArguments): SelectiveScanResult {
+export const selectiveScan = scoped(function selectiveScan(args: SelectiveScanArguments): SelectiveScanResult {
   const descriptor = describe(args);
   const { x, delta, A, B, C, D, z, deltaBias, initialState, marks } = args;
   const run = (given: Omit<SelectiveScanArguments, "softplus">, d: SelectiveScanDescriptor): SelectiveScanResult =>
@@ -83,7 +84,7 @@ export function selectiveScan(args: SelectiveScanArguments): SelectiveScanResult
     }),
     finalState,
   };
-}
+});
 
 function describe(args: SelectiveScanArguments): SelectiveScanDescriptor {
   const op = "selectiveScan";

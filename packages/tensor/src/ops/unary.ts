@@ -2,6 +2,7 @@ import type { FloatDType, UnaryOp } from "@mamba-ts/backend";
 import { DTypeError } from "@mamba-ts/backend";
 import { expectDType } from "../create.js";
 import { run } from "../run.js";
+import { scoped } from "../scope.js";
 import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { compare, mul, sub } from "./binary.js";
@@ -44,11 +45,11 @@ export const erf = (x: Tensor): Tensor =>
   unary("erf", x, "x", (g) => mul(g, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI))));
 
 /** x sigmoid(x) (arXiv:1702.03118). */
-export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
+export const silu: (x: Tensor) => Tensor = scoped((x) => mul(x, sigmoid(x)));
 /** max(x, 0) */
-export const relu = (x: Tensor): Tensor => where(compare("gt", x, 0), x, 0);
+export const relu: (x: Tensor) => Tensor = scoped((x) => where(compare("gt", x, 0), x, 0));
 /** x Phi(x), with the exact normal distribution function (arXiv:1606.08415). */
-export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), addOne(erf(mul(x, Math.SQRT1_2))));
+export const gelu: (x: Tensor) => Tensor = scoped((x) => mul(mul(x, 0.5), addOne(erf(mul(x, Math.SQRT1_2)))));
 
 function addOne(x: Tensor): Tensor {
   return sub(x, -1);

@@ -4,7 +4,7 @@ import { commonDType, expectInt, run } from "../run.js";
 import { broadcastShapes } from "../shape.js";
 import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
-import { sumTo, type TensorOrNumber } from "./binary.js";
+import { disposeMade, sumTo, type TensorOrNumber } from "./binary.js";
 
 /**
  * `a` where `cond` (int32) is not 0, else `b`, all broadcast. What is not selected does not show, NaN included, and gets a zero gradient.
@@ -24,5 +24,6 @@ export function where(cond: Tensor, first: TensorOrNumber, second: TensorOrNumbe
     () => sumTo(where(cond, g!, 0), a.shape),
     () => sumTo(where(cond, 0, g!), b.shape),
   ]);
+  disposeMade([first, a], [second, b]);
   return y;
 }

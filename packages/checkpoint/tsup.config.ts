@@ -1,10 +1,10 @@
 import { library } from "@mamba-ts/config/tsup";
 
-export default library([
-  "src/index.ts",
-  "src/node.ts",
-  "src/node-browser.ts",
-  "src/pytorch.ts",
-  "src/hub.ts",
-  "src/hub-browser.ts",
-]);
+export default library({
+  index: "src/index.ts",
+  node: "src/node.ts",
+  "node-browser": "src/node-browser.ts",
+  pytorch: "src/pytorch.ts",
+  hub: "src/node/hub.ts",
+  "hub-browser": "src/hub-browser.ts",
+});

@@ -10,9 +10,9 @@ function reachable(name) {
 }
 
 /** @param {string} text */
-const escape = (text) => text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
+const escapeText = (text) => text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
 /** @param {string[]} names */
-const anyOf = (names) => (names.length > 0 ? `(${names.map(escape).join("|")})` : "(?!)");
+const anyOf = (names) => (names.length > 0 ? `(${names.map(escapeText).join("|")})` : "(?!)");
 
 const testFile = "\\.(test|bench)\\.ts$|^(packages|apps)/[^/]+/test/";
 const nodePart = "^packages/[^/]+/src/node(/|\\.ts$)";
@@ -34,7 +34,7 @@ const layering = packages
   .filter(({ folder }) => folder.startsWith("packages/"))
   .flatMap(({ folder }) => {
     const name = folder.slice("packages/".length);
-    const from = { path: `^${escape(folder)}/src/`, pathNot: testFile };
+    const from = { path: `^${escapeText(folder)}/src/`, pathNot: testFile };
     return [
       {
         name: `layers-${name}`,
@@ -103,7 +103,7 @@ const general = [
     comment: "Nothing that needs Node is reachable from a browser import.",
     severity: "error",
     from: { path: "^packages/[^/]+/src/", pathNot: notPortable },
-    to: { path: nodePart, pathNot: twins.map((file) => `^${escape(file)}$`) },
+    to: { path: nodePart, pathNot: twins.map((file) => `^${escapeText(file)}$`) },
   },
 ];
 

@@ -3,7 +3,7 @@ import { defineConfig } from "tsup";
 
 /**
  * The one build of every package: its entry points as ES modules with declarations.
- * @param {string[]} entry source files, one for each entry point
+ * @param {string[] | Record<string, string>} entry source files, one for each entry point
  * @param {import("tsup").Options} options what differs
  */
 export function library(entry = ["src/index.ts"], options = {}) {
@@ -13,7 +13,8 @@ export function library(entry = ["src/index.ts"], options = {}) {
     target: "es2022",
     // The base alone: the paths of the root's tsconfig.json would bundle the sources of other packages.
     tsconfig: fileURLToPath(new URL("../../tsconfig.base.json", import.meta.url)),
-    dts: true,
+    // Declarations name Disposable, which a user's tsconfig.json may not have asked for.
+    dts: { banner: '/// <reference lib="esnext.disposable" />' },
     sourcemap: true,
     clean: true,
     splitting: true,

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 import type { Backend } from "@mamba-ts/backend";
 import { Command } from "commander";
 import { type ConvertOptions, convert } from "./commands/convert.js";

@@ -4,9 +4,10 @@
  */
 import type { Backend, Buf, DType, FusedOp, FusedOps, Operand, Shape } from "@mamba-ts/backend";
 import { cast } from "./ops/unary.js";
+import { isRecording, record, touch, withoutRecording } from "./recorder.js";
 import { commonBackend, denseCopy } from "./run.js";
 import { scope } from "./scope.js";
-import { isRecording, record, touch, vjp, withoutRecording } from "./tape.js";
+import { vjp } from "./tape.js";
 import { denseOperand, Tensor } from "./tensor.js";
 
 /** Tensors by argument name; absent ones are undefined. */
@@ -101,15 +102,11 @@ export function dispatch<D, Name extends string, Output extends string>(
     outputNames.map((name) => outputs[name]!),
     inputs,
     (gs, needs) =>
-      lazily(names, () =>
-        composedGradients(
-          definition,
-          args,
-          descriptor,
-          pairs(outputNames, gs),
-          names.filter((_, i) => needs[i]!),
-        ),
-      ),
+      lazily(names, () => {
+        reportDispatch(definition.name, "backward", "composed");
+        const wanted = names.filter((_, i) => needs[i]!);
+        return composedGradients(definition, args, descriptor, pairs(outputNames, gs), wanted);
+      }),
   );
   return outputs;
 }

@@ -7,8 +7,8 @@ import {
   type Operand,
   type Shape,
 } from "@mamba-ts/backend";
+import { expectSome, touch } from "./recorder.js";
 import { show } from "./shape.js";
-import { expectSome, touch } from "./tape.js";
 import { denseOperand, Tensor } from "./tensor.js";
 
 /** The backend all tensors share; throws BackendMismatchError. */

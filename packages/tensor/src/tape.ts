@@ -2,83 +2,27 @@
  * Reverse-mode differentiation: while a tape is open, every operation on a tensor it tracks records one node, whose rule turns the
  * gradients of the node's outputs into those of its inputs. Rules run with recording off, so gradients are first order.
  */
-import { InvalidArgumentError, ShapeError, UnsupportedError } from "@mamba-ts/backend";
+import { ShapeError } from "@mamba-ts/backend";
 import { fill } from "./create.js";
 import { add } from "./ops/binary.js";
 import { type Rng, watchDraws } from "./random.js";
+import {
+  currentRecorder,
+  type GradientRule,
+  type Recorder,
+  record,
+  withoutRecording,
+  withRecorder,
+} from "./recorder.js";
 import { scope, tensorsIn } from "./scope.js";
 import { sameShape, show } from "./shape.js";
 import { hold, release, type Tensor } from "./tensor.js";
-
-/** A gradient, computed only when it is asked for. `undefined`: this input has none. */
-export type GradientThunk = (() => Tensor | undefined) | undefined;
-/** Gradients of the outputs (undefined where nothing depends on one) -> one thunk per input. `needs[i]`: input i's is wanted. */
-export type GradientRule = (
-  gradOutputs: readonly (Tensor | undefined)[],
-  needs: readonly boolean[],
-) => readonly GradientThunk[];
 
 interface TapeNode {
   readonly inputs: readonly (number | undefined)[];
   readonly outputs: readonly number[];
   readonly saved: readonly Tensor[];
   readonly rule: GradientRule;
-}
-
-interface Recorder {
-  tracks(tensor: Tensor): boolean;
-  add(
-    inputs: readonly (Tensor | undefined)[],
-    outputs: readonly Tensor[],
-    saved: readonly Tensor[],
-    rule: GradientRule,
-  ): void;
-  touch(tensor: Tensor): void;
-}
-
-let recorder: Recorder | undefined;
-
-/** True if a tape is open that tracks one of these tensors: the operation must be recorded. */
-export function isRecording(inputs: readonly (Tensor | undefined)[]): boolean {
-  return recorder !== undefined && inputs.some((t) => t !== undefined && recorder!.tracks(t));
-}
-
-/** True if any tape is open; operations that write in place refuse then. */
-export function tapeIsOpen(): boolean {
-  return recorder !== undefined;
-}
-
-/** Tells the open recorder, if there is one, that an operation reads this tensor. */
-export function touch(tensor: Tensor): void {
-  recorder?.touch(tensor);
-}
-
-/**
- * Records an operation that has been done. `saved` are the tensors the rule will read: the tape keeps them alive until the
- * gradient has run, whatever scope ends before. Does nothing unless a tracked input is among `inputs`.
- */
-export function record(
-  inputs: readonly (Tensor | undefined)[],
-  outputs: readonly Tensor[],
-  saved: readonly Tensor[],
-  rule: GradientRule,
-): void {
-  if (isRecording(inputs)) recorder!.add(inputs, outputs, saved, rule);
-}
-
-/** Runs `fn` with recording off: its results are constants to any open tape. */
-export function withoutRecording<T>(fn: () => T): T {
-  return withRecorder(undefined, fn);
-}
-
-function withRecorder<T>(next: Recorder | undefined, fn: () => T): T {
-  const outer = recorder;
-  recorder = next;
-  try {
-    return fn();
-  } finally {
-    recorder = outer;
-  }
 }
 
 class Tape implements Recorder {
@@ -277,7 +221,7 @@ class Observer implements Recorder {
  * `fn` must be a function of what it reads: no readback, no writes in place.
  */
 export function checkpoint<T>(fn: () => T): T {
-  const outer = recorder;
+  const outer = currentRecorder();
   if (outer === undefined) return fn();
   const observer = new Observer(outer);
   const draws = new Map<Rng, number>();
@@ -311,17 +255,4 @@ export function checkpoint<T>(fn: () => T): T {
 function orderIn(result: unknown, outputs: readonly Tensor[]): number[] {
   const all = [...tensorsIn(result)];
   return outputs.map((t) => all.indexOf(t));
-}
-
-/** Throws UnsupportedError while a tape is open: for operations that write in place. */
-export function refuseOnTape(op: string): void {
-  if (tapeIsOpen())
-    throw new UnsupportedError(`${op}: cannot write in place while gradients are being recorded`, {
-      hint: "leave out `into`, or do it after valueAndGrad",
-    });
-}
-
-/** Throws InvalidArgumentError unless called with at least one tensor. */
-export function expectSome(op: string, tensors: readonly unknown[]): void {
-  if (tensors.length === 0) throw new InvalidArgumentError(`${op}: needs at least one tensor`);
 }

@@ -9,7 +9,7 @@ import type { Buf, FusedOps, SelectiveScanDescriptor } from "@mamba-ts/backend";
 import { sigmoid, siluGradient } from "../functions.js";
 import type { CpuMemory } from "../storage.js";
 import { floats, type Output, output, read } from "../values.js";
-import { advance, CHECKPOINT, scanInputs, stepSizeGradient, stepSizes } from "./selective-scan.js";
+import { advance, CHECKPOINT, scanInputs, stepSizeGradient, stepSizes } from "./selective-scan-shared.js";
 
 type Op = NonNullable<FusedOps["selectiveScan"]>;
 type Args = Parameters<Op["forward"]>[0];

@@ -1,9 +1,9 @@
 import { type AdamWDescriptor, DTypeError, InvalidArgumentError } from "@mamba-ts/backend";
 import { reportDispatch } from "../dispatch.js";
+import { refuseOnTape } from "../recorder.js";
 import { commonBackend, withOperands } from "../run.js";
 import { scope } from "../scope.js";
 import { expectShape } from "../shape.js";
-import { refuseOnTape } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { add, div, mul, sub } from "./binary.js";
 import { sqrt } from "./unary.js";

@@ -2,10 +2,11 @@ import { type AttentionDescriptor, type FloatDType, InvalidArgumentError, ShapeE
 import { chunkLength, chunkRanges, GradientSum } from "../chunks.js";
 import { fill, range } from "../create.js";
 import { dispatch, type FusedDefinition } from "../dispatch.js";
+import { withoutRecording } from "../recorder.js";
 import { commonBackend, commonDType, expectFloat, expectInt } from "../run.js";
 import { scope } from "../scope.js";
 import { expectRank, expectShape, show } from "../shape.js";
-import { vjp, withoutRecording } from "../tape.js";
+import { vjp } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { add, compare, div, mul, sub } from "./binary.js";
 import { concat } from "./join.js";

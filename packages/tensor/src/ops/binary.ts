@@ -1,9 +1,9 @@
 import { type BinaryOp, type CompareOp, DTypeError, type Shape } from "@mamba-ts/backend";
 import { fill } from "../create.js";
+import { record } from "../recorder.js";
 import { commonDType, run } from "../run.js";
 import { scoped } from "../scope.js";
 import { broadcastShapes, sameShape } from "../shape.js";
-import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { sum } from "./reduce.js";
 import { exp, log, neg } from "./unary.js";

@@ -2,9 +2,9 @@ import { type CausalConv1dDescriptor, type FloatDType, ShapeError, UnsupportedEr
 import { fill, range } from "../create.js";
 import { dispatch, type FusedDefinition } from "../dispatch.js";
 import { clearPadding } from "../marks.js";
+import { withoutRecording } from "../recorder.js";
 import { commonBackend, commonDType, expectFloat, expectInt } from "../run.js";
 import { expectRank, expectShape, show } from "../shape.js";
-import { withoutRecording } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { add, compare, mul } from "./binary.js";
 import { gather } from "./gather.js";

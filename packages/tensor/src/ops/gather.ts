@@ -1,9 +1,9 @@
 import { type Shape, ShapeError } from "@mamba-ts/backend";
 import { range } from "../create.js";
+import { record } from "../recorder.js";
 import { expectInt, run } from "../run.js";
 import { scoped } from "../scope.js";
 import { expectShape, resolveAxis, show } from "../shape.js";
-import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { compare } from "./binary.js";
 import { sum } from "./reduce.js";

@@ -1,8 +1,8 @@
 import { ShapeError } from "@mamba-ts/backend";
+import { expectSome, record } from "../recorder.js";
 import { commonDType, run } from "../run.js";
 import { scoped } from "../scope.js";
 import { resolveAxis, show } from "../shape.js";
-import { expectSome, record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { reshape as reshapeTo, slice } from "./view.js";
 

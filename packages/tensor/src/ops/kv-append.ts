@@ -1,9 +1,9 @@
 import { type FloatDType, InvalidArgumentError, ShapeError } from "@mamba-ts/backend";
 import { kernelFor, reportDispatch, withNamedOperands } from "../dispatch.js";
+import { refuseOnTape } from "../recorder.js";
 import { commonBackend, commonDType } from "../run.js";
 import { scope } from "../scope.js";
 import { show, sizeOf } from "../shape.js";
-import { refuseOnTape } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { concat } from "./join.js";
 import { slice } from "./view.js";

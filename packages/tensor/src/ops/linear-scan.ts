@@ -1,6 +1,6 @@
+import { record } from "../recorder.js";
 import { commonDType, run } from "../run.js";
 import { expectShape, resolveAxis } from "../shape.js";
-import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { mul } from "./binary.js";
 import { pad } from "./join.js";

@@ -6,9 +6,9 @@ import {
   type MambaStepRequired,
 } from "@mamba-ts/backend";
 import { kernelFor, reportDispatch, type TensorArgs, withNamedOperands, wrap } from "../dispatch.js";
+import { isRecording } from "../recorder.js";
 import { commonBackend } from "../run.js";
 import { expectShape } from "../shape.js";
-import { isRecording } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { accumulationDType } from "./unary.js";
 

@@ -1,7 +1,7 @@
 import { type FloatDType, ShapeError } from "@mamba-ts/backend";
+import { record } from "../recorder.js";
 import { commonDType, expectFloat, run } from "../run.js";
 import { broadcastShapes, show } from "../shape.js";
-import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { sumTo } from "./binary.js";
 import { cast } from "./unary.js";

@@ -1,8 +1,8 @@
 import type { ArgReduceOp } from "@mamba-ts/backend";
+import { record, withoutRecording } from "../recorder.js";
 import { run } from "../run.js";
 import { scoped } from "../scope.js";
 import { resolveAxis, sizeOf } from "../shape.js";
-import { record, withoutRecording } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { compare, div, mul, sub } from "./binary.js";
 import { cast, exp, log } from "./unary.js";

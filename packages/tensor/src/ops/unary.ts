@@ -1,9 +1,9 @@
 import type { FloatDType, UnaryOp } from "@mamba-ts/backend";
 import { DTypeError } from "@mamba-ts/backend";
 import { expectDType } from "../create.js";
+import { record } from "../recorder.js";
 import { run } from "../run.js";
 import { scoped } from "../scope.js";
-import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { compare, mul, sub } from "./binary.js";
 import { where } from "./where.js";

@@ -1,8 +1,8 @@
 import { InvalidArgumentError, type Shape, ShapeError } from "@mamba-ts/backend";
 import { fill } from "../create.js";
+import { record, touch } from "../recorder.js";
 import { denseCopy } from "../run.js";
 import { isDense, resolveAxis, sameShape, show, sizeOf } from "../shape.js";
-import { record, touch } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { sumTo } from "./binary.js";
 import { concat, pad } from "./join.js";

@@ -1,8 +1,8 @@
 import { DTypeError } from "@mamba-ts/backend";
 import { fill } from "../create.js";
+import { record } from "../recorder.js";
 import { commonDType, expectInt, run } from "../run.js";
 import { broadcastShapes } from "../shape.js";
-import { record } from "../tape.js";
 import type { Tensor } from "../tensor.js";
 import { disposeMade, sumTo, type TensorOrNumber } from "./binary.js";
 

@@ -3,7 +3,7 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DownloadError } from "@mamba-ts/backend";
-import { type HubOptions, headersOf, type RemoteFile } from "./remote.js";
+import { type HubOptions, headersOf, type RemoteFile } from "../hub/remote.js";
 
 /**
  * Downloads into `path`: to `path.incomplete` first, resuming what an earlier attempt left there; checked for length and hash; then renamed. What

@@ -1,15 +1,15 @@
 /** Models from the Hugging Face hub, kept in the cache layout its Python library uses, so that both find each other's files. */
-import { mkdir, readdir, readFile, rm, symlink } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rm, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { DownloadError } from "@mamba-ts/backend";
-import { downloadTo } from "./hub/download.js";
-import { describeFile, type HubOptions, listRepository, neededFiles } from "./hub/remote.js";
-import { atomicWrite } from "./node/atomic-write.js";
-import { openCheckpoint, readJson } from "./node/folder.js";
-import type { Checkpoint } from "./source.js";
+import { describeFile, type HubOptions, listRepository, neededFiles } from "../hub/remote.js";
+import type { Checkpoint } from "../source.js";
+import { atomicWrite } from "./atomic-write.js";
+import { downloadTo } from "./download.js";
+import { openCheckpoint, readJson } from "./folder.js";
 
-export type { DownloadProgress, HubOptions } from "./hub/remote.js";
+export type { DownloadProgress, HubOptions } from "../hub/remote.js";
 
 export interface HubCacheOptions extends HubOptions {
   /** $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub by default. */
@@ -79,7 +79,6 @@ async function link(blob: string, target: string): Promise<void> {
   await rm(target, { force: true });
   await symlink(relative(dirname(target), blob), target).catch(async (error: NodeJS.ErrnoException) => {
     if (error.code === "EEXIST") return;
-    const { copyFile } = await import("node:fs/promises");
     await copyFile(blob, target);
   });
 }

@@ -8,25 +8,19 @@ const root = fileURLToPath(new URL(".", import.meta.url));
 // With TEST_BUILT=1 the same tests meet the packages as they are built.
 const built = process.env["TEST_BUILT"] === "1" ? await testsOnBuilt() : undefined;
 
-/** `@mamba-ts/*` leads to the sources, as in tsconfig.json, so that a test needs no build; or to what was built of them. */
-function aliases() {
+/** `@mamba-ts/*` leads to the sources, as in tsconfig.json, so that a test needs no build. */
+function aliasesToSources() {
   const { compilerOptions } = JSON.parse(readFileSync(`${root}tsconfig.json`, "utf8")) as {
     compilerOptions: { paths: Record<string, [string]> };
   };
   return Object.entries(compilerOptions.paths).map(([name, [file]]) => ({
     find: new RegExp(`^${name.replace("*", "([^/]+)")}$`),
-    replacement: root + toTarget(file).replace("*", "$1"),
+    replacement: root + file.replace("./", "").replace("*", "$1"),
   }));
 }
 
-/** `./packages/tensor/src/index.ts`, or `packages/tensor/dist/index.js` of it. */
-function toTarget(source: string) {
-  const file = source.replace("./", "");
-  return built ? file.replace("/src/", "/dist/").replace(/\.ts$/, ".js") : file;
-}
-
 export default defineConfig({
-  resolve: { alias: aliases() },
+  resolve: { alias: built?.aliases ?? aliasesToSources() },
   plugins: built ? [built.plugin] : [],
   test: {
     testTimeout: 120_000,

@@ -1,5 +1,5 @@
 // Who may import whom: data/layers.json, turned into rules. Imports by package name are followed to the sources.
-import { layers, workspacePackages } from "./scripts/lib/workspace.mjs";
+import { entryPoints, layers, workspacePackages } from "./scripts/lib/workspace.mjs";
 
 const table = layers();
 
@@ -21,13 +21,11 @@ const inNode = Object.keys(table).filter((name) => table[name]?.runs === "in Nod
 const notPortable = `${testFile}|${nodePart}|^packages/${anyOf(["config", ...inTests, ...inNode])}/`;
 const packages = workspacePackages().filter(({ folder }) => folder !== "packages/config");
 
-/** Entry points below `/node` that give browsers a module of their own may be imported from portable code. */
+/** Entry points that give browsers a module of their own may be imported from portable code. */
 const twins = packages
-  .filter(({ manifest }) => {
-    const target = manifest.exports?.["./node"];
-    return typeof target === "object" && "browser" in target;
-  })
-  .map(({ folder }) => `${folder}/src/node.ts`);
+  .flatMap(entryPoints)
+  .filter(({ browserTwin }) => browserTwin)
+  .map(({ source }) => source);
 
 /** @type {import("dependency-cruiser").IForbiddenRuleType[]} */
 const layering = packages

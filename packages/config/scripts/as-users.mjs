@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { packAll } from "./lib/pack.mjs";
 import { run, runPnpm } from "./lib/run.mjs";
 import { snippets } from "./lib/snippets.mjs";
-import { layers, readJson } from "./lib/workspace.mjs";
+import { entryPoints, layers, readJson } from "./lib/workspace.mjs";
 
 /** @typedef {import("./lib/pack.mjs").Tarball} Tarball */
 /** @typedef {import("./lib/snippets.mjs").Snippet} Snippet */
@@ -18,11 +18,17 @@ const table = layers();
 const faults = [];
 
 const tarballs = await packAll();
+const portable = tarballs.filter(({ pkg }) => {
+  const layer = table[pkg.folder.slice("packages/".length)];
+  return layer !== undefined && layer.runs === undefined;
+});
 const all = tarballs.flatMap(({ pkg }) => {
   const found = snippets(pkg);
-  if (found.length === 0) faults.push(`${pkg.folder}/README.md: no snippet marked \`\`\`ts check`);
+  if (found.length === 0 && entryPoints(pkg).length > 0)
+    faults.push(`${pkg.folder}/README.md: no snippet marked \`\`\`ts check`);
   return found;
 });
+const forBrowsers = portable.flatMap(({ pkg }) => snippets(pkg)).filter(({ nodeOnly }) => !nodeOnly);
 const temporary = mkdtempSync(join(tmpdir(), "mamba-ts-"));
 try {
   await inNode(join(temporary, "node"));
@@ -58,10 +64,6 @@ async function inNode(folder) {
 
 /** The packages for browsers; what Vite makes of a portable snippet has to run in Node, too. @param {string} folder */
 async function inVite(folder) {
-  const portable = tarballs.filter(({ pkg }) => {
-    const layer = table[pkg.folder.slice("packages/".length)];
-    return layer !== undefined && layer.runs === undefined;
-  });
   const installed = await project(folder, portable, ["typescript", "vite"], {
     module: "esnext",
     moduleResolution: "bundler",
@@ -71,7 +73,6 @@ async function inVite(folder) {
     noEmit: true,
   });
   if (!installed) return;
-  const forBrowsers = all.filter(({ nodeOnly }) => !nodeOnly);
   sources(folder, forBrowsers);
   if (!(await step("types in a Vite project", await runPnpm(["exec", "tsc"], { cwd: folder })))) return;
   const input = Object.fromEntries(forBrowsers.map(({ file }) => [file.replace(/\.ts$/, ""), `src/${file}`]));

@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { parseAst, transformWithEsbuild } from "vite";
-import { root } from "../scripts/lib/workspace.mjs";
+import { entryPoints, readJson, root, workspacePackages } from "../scripts/lib/workspace.mjs";
 
 /**
  * @typedef {ReturnType<typeof parseAst>["body"][number]} Statement
@@ -38,24 +38,19 @@ function exportedNames(file) {
   );
 }
 
-/** @param {string} folder of a package @returns {BuiltPackage | undefined} undefined where nothing was built */
-function readBuilt(folder) {
-  const dist = join(folder, "dist");
-  if (!existsSync(dist)) return undefined;
-  const files = readdirSync(dist);
-  const sources = files
+/** @param {import("../scripts/lib/workspace.mjs").WorkspacePackage} pkg @returns {BuiltPackage} */
+function readBuilt(pkg) {
+  const dist = join(root, pkg.folder, "dist");
+  if (!existsSync(dist)) throw new Error(`${pkg.name} is not built: run the build first`);
+  const sources = readdirSync(dist)
     .filter((file) => file.endsWith(".js.map"))
-    .flatMap(
-      (file) => /** @type {{ sources: string[] }} */ (JSON.parse(readFileSync(join(dist, file), "utf8"))).sources,
-    )
+    .flatMap((file) => /** @type {{ sources: string[] }} */ (readJson(join(dist, file))).sources)
     .map((source) => resolve(dist, source));
-  const entries = files
-    .filter((file) => file.endsWith(".js") && existsSync(join(folder, "src", file.replace(/\.js$/, ".ts"))))
-    .map((file) => ({
-      file: join(dist, file),
-      source: join(folder, "src", file.replace(/\.js$/, ".ts")),
-      names: exportedNames(join(dist, file)),
-    }));
+  const entries = entryPoints(pkg).map(({ source, built }) => ({
+    file: join(root, built),
+    source: join(root, source),
+    names: exportedNames(join(root, built)),
+  }));
   return { entries, sources: new Set([...sources, ...entries.map(({ source }) => source)]) };
 }
 
@@ -114,8 +109,8 @@ function testFiles(folder) {
 }
 
 /**
- * @returns {Promise<{ include: string[], plugin: import("vite").Plugin }>} the tests that can run on the built packages, as
- * paths below the root, and the plugin that leads their imports there
+ * @returns {Promise<{ include: string[], aliases: import("vite").Alias[], plugin: import("vite").Plugin }>} the tests that
+ * can run on the built packages, as paths below the root; what leads package names there, and their relative imports
  */
 export async function testsOnBuilt() {
   /** @type {string[]} */
@@ -124,21 +119,18 @@ export async function testsOnBuilt() {
   const redirects = new Map();
   /** @type {string[]} */
   const internal = [];
-  for (const parent of ["packages", "apps"]) {
-    for (const name of readdirSync(join(root, parent))) {
-      const folder = join(root, parent, name);
-      const tests = ["src", "test"].flatMap((part) => testFiles(join(folder, part)));
-      const built = tests.length > 0 ? readBuilt(folder) : undefined;
-      for (const test of tests) {
-        if (built === undefined) throw new Error(`${relative(root, folder)} is not built: run the build first`);
-        const found = await plan(test, built);
-        if (found.internal !== undefined) {
-          internal.push(`${relative(root, test)} (${found.internal})`);
-          continue;
-        }
-        include.push(relative(root, test));
-        for (const [key, file] of found.redirects) redirects.set(key, file);
+  for (const pkg of workspacePackages()) {
+    const tests = ["src", "test"].flatMap((part) => testFiles(join(root, pkg.folder, part)));
+    if (tests.length === 0) continue;
+    const built = readBuilt(pkg);
+    for (const test of tests) {
+      const found = await plan(test, built);
+      if (found.internal !== undefined) {
+        internal.push(`${relative(root, test)} (${found.internal})`);
+        continue;
       }
+      include.push(relative(root, test));
+      for (const [key, file] of found.redirects) redirects.set(key, file);
     }
   }
   if (internal.length > 0) {
@@ -148,6 +140,9 @@ export async function testsOnBuilt() {
   }
   return {
     include,
+    aliases: workspacePackages()
+      .flatMap(entryPoints)
+      .map(({ name, built }) => ({ find: new RegExp(`^${name}$`), replacement: join(root, built) })),
     plugin: {
       name: "mamba-ts:built",
       enforce: "pre",

@@ -42,6 +42,8 @@ export async function bundleWithEsbuild(entries) {
     target: "es2022",
     metafile: true,
     write: false,
+    // A user has no tsconfig.json whose paths lead to the sources.
+    tsconfigRaw: {},
     logLevel: "silent",
   });
   const external = Object.values(metafile.outputs).flatMap(({ imports }) => imports.map(({ path }) => path));

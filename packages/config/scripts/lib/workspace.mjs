@@ -63,9 +63,30 @@ export function layers() {
   return readJson("packages/config/data/layers.json");
 }
 
-/** A package's entry points as a user names them: `@mamba-ts/mamba`, `@mamba-ts/mamba/load`. @param {WorkspacePackage} pkg */
-export function entryPoints({ name, manifest }) {
-  return Object.keys(manifest.exports ?? {})
-    .filter((subpath) => subpath !== "./package.json")
-    .map((subpath) => (subpath === "." ? name : `${name}/${subpath.slice(2)}`));
+/**
+ * @typedef {object} EntryPoint
+ * @property {string} name as a user names it: `@mamba-ts/mamba`, `@mamba-ts/mamba/load`
+ * @property {string} source relative to the root, after the paths of tsconfig.json
+ * @property {string} built relative to the root, after `exports`, as Node resolves it
+ * @property {boolean} browserTwin whether browsers get a module of their own
+ */
+
+/** A package's entry points. @param {WorkspacePackage} pkg @returns {EntryPoint[]} */
+export function entryPoints({ folder, name, manifest }) {
+  const { paths } = /** @type {{ compilerOptions: { paths: { [name: string]: [string] } } }} */ (
+    readJson("tsconfig.json")
+  ).compilerOptions;
+  return Object.entries(manifest.exports ?? {})
+    .filter(([subpath]) => subpath !== "./package.json")
+    .map(([subpath, target]) => {
+      const entry = subpath === "." ? name : `${name}/${subpath.slice(2)}`;
+      const built = typeof target === "object" ? target["import"] : target;
+      if (typeof built !== "string") throw new Error(`${folder}/package.json: exports ${subpath} has no "import"`);
+      return {
+        name: entry,
+        source: (paths[entry]?.[0] ?? `./${folder}/src/index.ts`).replace("./", ""),
+        built: `${folder}/${built.replace("./", "")}`,
+        browserTwin: typeof target === "object" && "browser" in target,
+      };
+    });
 }

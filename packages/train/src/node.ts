@@ -1,7 +1,7 @@
 /** Checkpoints of a training run on disk: one file, written whole or not at all, that the run resumes from bit for bit. */
 import { CheckpointError } from "@mamba-ts/backend";
-import { openSafetensors, readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
-import { fileReader, saveSafetensors } from "@mamba-ts/checkpoint/node";
+import { readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
+import { openSafetensorsFile, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import { keep, sameShape, type Tensor } from "@mamba-ts/tensor";
 import type { CarriedState } from "./model.js";
 import type { Trainer } from "./trainer.js";
@@ -34,7 +34,7 @@ export async function resumeTraining<S extends CarriedState>(
   trainer: Trainer<S>,
   fingerprint: string,
 ): Promise<void> {
-  const source = await openSafetensors(await fileReader(path));
+  const source = await openSafetensorsFile(path);
   try {
     const { format, step, fingerprint: saved } = source.metadata;
     if (format !== FORMAT || !/^\d+$/.test(step ?? "")) throw new CheckpointError(`${path} is no training checkpoint`);

@@ -1,6 +1,6 @@
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
-import { openSafetensors, readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
-import { fileReader, openCheckpoint, saveSafetensors } from "@mamba-ts/checkpoint/node";
+import { readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
+import { openCheckpoint, openSafetensorsFile, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import type { Mamba } from "@mamba-ts/mamba";
 import { detectNaming, loadMambaFrom } from "@mamba-ts/mamba/load";
 import { cast, scope, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
@@ -53,7 +53,7 @@ export async function forward(
 }
 
 async function readTokens(path: string, backend: Backend): Promise<Int32Array[]> {
-  const source = await openSafetensors(await fileReader(path));
+  const source = await openSafetensorsFile(path);
   try {
     const { shape } = source.info("input_ids");
     if (shape.length !== 2)

@@ -1,10 +1,10 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { CheckpointError } from "@mamba-ts/backend";
-import { openSafetensors } from "../safetensors.js";
 import { openSharded } from "../sharded.js";
 import type { Checkpoint, TensorSource } from "../source.js";
 import { fileReader } from "./file-reader.js";
+import { openSafetensorsFile } from "./open-file.js";
 
 /** Parses a JSON file; throws CheckpointError naming it. */
 export async function readJson(path: string): Promise<unknown> {
@@ -51,19 +51,17 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
 }
 
 async function openWeights(path: string, at: (file: string) => string): Promise<TensorSource> {
-  const open = async (file: string): Promise<TensorSource> => {
-    const reader = await fileReader(at(file));
-    return openSafetensors(reader).catch(async (error: unknown) => {
-      await reader.close();
-      throw error;
-    });
-  };
+  const open = (file: string): Promise<TensorSource> => openSafetensorsFile(at(file));
   if (await exists(at("model.safetensors"))) return open("model.safetensors");
   const index = "model.safetensors.index.json";
   if (await exists(at(index))) return openSharded(at(index), await readJson(at(index)), open);
   if (await exists(at("pytorch_model.bin"))) {
     const { openPytorch } = await import("../pytorch.js");
-    return openPytorch(await fileReader(at("pytorch_model.bin")));
+    const reader = await fileReader(at("pytorch_model.bin"));
+    return openPytorch(reader).catch(async (error: unknown) => {
+      await reader.close();
+      throw error;
+    });
   }
   throw new CheckpointError(`${path} holds no model.safetensors, ${index} or pytorch_model.bin`);
 }

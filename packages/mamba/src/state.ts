@@ -57,7 +57,11 @@ export class MambaState implements TensorOwner, Disposable {
     const [mine, theirs] = [this[tensorsSymbol](), other[tensorsSymbol]()];
     if (mine.length !== theirs.length || mine.some((t, i) => !sameShape(t.shape, theirs[i]!.shape)))
       throw new ShapeError("state: `into` is of another shape than the state that goes into it");
-    for (const [i, t] of mine.entries()) if (t !== theirs[i]) t.assign(theirs[i]!);
+    for (const [i, t] of mine.entries()) {
+      const next = theirs[i]!;
+      // A composition may hand out a view of something larger.
+      if (t !== next) t.assign(next.isDense ? next : copy(next));
+    }
     this.segments.set(other.segments);
   }
 

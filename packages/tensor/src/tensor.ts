@@ -130,7 +130,7 @@ export class Tensor {
   assign(source: Tensor): void {
     this.assertLive();
     source.assertLive();
-    if (!isDense(source.shape, source.strides) || source.offset !== 0 || source.size !== this.size)
+    if (!source.isDense || source.size !== this.size)
       throw new InvalidArgumentError(`assign: ${show(source.shape)} cannot take the place of ${show(this.shape)}`);
     const old = this.#storage;
     this.#storage = source.#storage;

@@ -27,7 +27,7 @@ function map(memory: PagedMemory, dtype: DType, operands: readonly Operand[], f:
   return y;
 }
 
-const unaryFunctions: { readonly [K in UnaryOp]: (x: number) => number } = {
+export const unaryFunctions: { readonly [K in UnaryOp]: (x: number) => number } = {
   neg: (x) => -x,
   abs: Math.abs,
   sign: Math.sign,
@@ -57,7 +57,7 @@ export function unary(memory: PagedMemory, op: UnaryOp, x: Operand): Buf {
 }
 
 /** Math.max and Math.min pass NaN on, which `max` and `min` must. */
-const floatFunctions: { readonly [K in BinaryOp]: (a: number, b: number) => number } = {
+export const binaryFunctions: { readonly [K in BinaryOp]: (a: number, b: number) => number } = {
   add: (a, b) => a + b,
   sub: (a, b) => a - b,
   mul: (a, b) => a * b,
@@ -69,21 +69,21 @@ const floatFunctions: { readonly [K in BinaryOp]: (a: number, b: number) => numb
 
 /** Those that int32 has. A product of two int32 may be no exact double, so it needs a multiplication of its own. */
 const intFunctions: { readonly [K in BinaryOp]?: (a: number, b: number) => number } = {
-  add: floatFunctions.add,
-  sub: floatFunctions.sub,
+  add: binaryFunctions.add,
+  sub: binaryFunctions.sub,
   mul: Math.imul,
-  max: floatFunctions.max,
-  min: floatFunctions.min,
+  max: binaryFunctions.max,
+  min: binaryFunctions.min,
 };
 
 export function binary(memory: PagedMemory, op: BinaryOp, a: Operand, b: Operand): Buf {
-  const f = a.dtype === "int32" ? intFunctions[op] : floatFunctions[op];
+  const f = a.dtype === "int32" ? intFunctions[op] : binaryFunctions[op];
   if (f === undefined) throw new DTypeError(`${op}: not defined on ${a.dtype}`, { hint: "cast to float32" });
   return map(memory, a.dtype, [a, b], f);
 }
 
 /** JavaScript's comparisons are those of IEEE 754: with NaN only `ne` holds. */
-const comparisons: { readonly [K in CompareOp]: (a: number, b: number) => boolean } = {
+export const compareFunctions: { readonly [K in CompareOp]: (a: number, b: number) => boolean } = {
   eq: (a, b) => a === b,
   ne: (a, b) => a !== b,
   lt: (a, b) => a < b,
@@ -93,7 +93,7 @@ const comparisons: { readonly [K in CompareOp]: (a: number, b: number) => boolea
 };
 
 export function compare(memory: PagedMemory, op: CompareOp, a: Operand, b: Operand): Buf {
-  return map(memory, "int32", [a, b], (x, y) => (comparisons[op](x, y) ? 1 : 0));
+  return map(memory, "int32", [a, b], (x, y) => (compareFunctions[op](x, y) ? 1 : 0));
 }
 
 /** A choice, never arithmetic with the condition: 0 * NaN is NaN, and what is not selected must not show. */

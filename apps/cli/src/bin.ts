@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import type { Backend } from "@mamba-ts/backend";
-import { Command } from "commander";
+import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
+import { Command, CommanderError } from "commander";
 import { type ConvertOptions, convert } from "./commands/convert.js";
 import { demo } from "./commands/demo.js";
 import { type EvalOptions, evalModel } from "./commands/eval.js";
@@ -12,9 +12,18 @@ import { type BackendStatus, chooseBackend, listBackends } from "./lib/backend.j
 import { choice, integer, real, tokenList } from "./lib/numbers.js";
 import { createOutput, type Output, reportError } from "./lib/output.js";
 
+// Asked for before the options are parsed, since what is wrong may be the options.
+const wantsJson = process.argv.includes("--json");
 const program = new Command("mamba")
   .description("State space models: generate, train, evaluate, inspect, convert.")
-  .showHelpAfterError();
+  .showHelpAfterError(!wantsJson)
+  .configureOutput({
+    outputError: (text, write) => {
+      if (!wantsJson) write(text);
+      else reportError(new InvalidArgumentError(text.trim().replace(/^error: /, "")), true);
+    },
+  })
+  .exitOverride();
 
 interface Context {
   readonly output: Output;
@@ -156,5 +165,7 @@ command<{ prompt: string; maxTokens: number; seed: number }>(
   .option("--seed <n>", "of the sampling", integer("--seed"), 1);
 
 await program.parseAsync().catch((error: unknown) => {
-  process.exitCode = reportError(error, process.argv.includes("--json"));
+  // Help was asked for, or an option is wrong: commander has said so already.
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+  else process.exitCode = reportError(error, wantsJson);
 });

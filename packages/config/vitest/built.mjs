@@ -1,6 +1,6 @@
 // Tests sit beside the sources and import them by relative paths. For the run on the built packages, those imports are led
 // to the entry point that exports the same names; imports by package name find the built package by themselves. A test
-// that needs anything an entry point does not export tests an internal: it is left out, and named.
+// that needs anything an entry point does not export tests an internal: it is left out, and named by test.mjs.
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
@@ -109,8 +109,9 @@ function testFiles(folder) {
 }
 
 /**
- * @returns {Promise<{ include: string[], aliases: import("vite").Alias[], plugin: import("vite").Plugin }>} the tests that
- * can run on the built packages, as paths below the root; what leads package names there, and their relative imports
+ * @returns {Promise<{ include: string[], internal: string[], aliases: import("vite").Alias[], plugin: import("vite").Plugin }>}
+ * the tests that can run on the built packages, as paths below the root, and those that cannot; what leads package names
+ * there, and the tests' relative imports
  */
 export async function testsOnBuilt() {
   /** @type {string[]} */
@@ -133,13 +134,9 @@ export async function testsOnBuilt() {
       for (const [key, file] of found.redirects) redirects.set(key, file);
     }
   }
-  if (internal.length > 0) {
-    console.log(
-      `On the built packages, left out for what they import of a package's inside:\n  ${internal.join("\n  ")}`,
-    );
-  }
   return {
     include,
+    internal,
     aliases: workspacePackages()
       .flatMap(entryPoints)
       .map(({ name, built }) => ({ find: new RegExp(`^${name}$`), replacement: join(root, built) })),

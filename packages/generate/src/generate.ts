@@ -85,11 +85,13 @@ export async function* generateBatch<S extends GenerationState>(
   prompts: readonly (string | ArrayLike<number>)[],
   options: GenerateOptions<S> = {},
 ): AsyncGenerator<(GeneratedToken | undefined)[], EndReason[], void> {
-  const { maxTokens = 128, stop = [], seed = 0, repetitionPenalty = 1, signal } = options;
+  const { maxTokens = 128, stop = [], seed = 0, repetitionPenalty = 1, prefillChunk = 1024, signal } = options;
   if (!Number.isInteger(maxTokens) || maxTokens < 0)
     throw new InvalidArgumentError(`generate: maxTokens is ${maxTokens}`);
   if (!(repetitionPenalty > 0))
     throw new InvalidArgumentError(`generate: repetitionPenalty is ${repetitionPenalty}, not positive`);
+  if (!Number.isInteger(prefillChunk) || prefillChunk < 1)
+    throw new InvalidArgumentError(`generate: prefillChunk is ${prefillChunk}`);
   if (stop.includes("")) throw new InvalidArgumentError("generate: a stop string is empty");
   const ids = prompts.map((prompt, r) => {
     const row = Array.from(typeof prompt === "string" ? tokenizer.encode(prompt) : prompt);
@@ -154,8 +156,6 @@ async function prefill<S extends GenerationState>(
   options: GenerateOptions<S>,
 ): Promise<Tensor> {
   const { prefillChunk = 1024, signal, onPrefill } = options;
-  if (!Number.isInteger(prefillChunk) || prefillChunk < 1)
-    throw new InvalidArgumentError(`generate: prefillChunk is ${prefillChunk}`);
   const longest = Math.max(...ids.map((row) => row.length));
   const isPadded = ids.some((row) => row.length < longest);
   const padded = ids.map((row) => [...new Array<number>(longest - row.length).fill(0), ...row]);

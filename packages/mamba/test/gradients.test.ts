@@ -91,7 +91,11 @@ describe.each([
       const [got, want]: [number[], number[]] = [[], []];
       for (const direction of directions) {
         const step = 2e-3 / Math.sqrt(direction.reduce((s, d) => s + d * d, 0));
-        const along = (h: number): Promise<number> => at(t, here.map((x, k) => x + h * step * direction[k]!));
+        const along = (h: number): Promise<number> =>
+          at(
+            t,
+            here.map((x, k) => x + h * step * direction[k]!),
+          );
         const [near, far] = [(await along(1)) - (await along(-1)), (await along(2)) - (await along(-2))];
         want.push((8 * near - far) / (12 * step));
         got.push(gradient.reduce((s, g, k) => s + g * direction[k]!, 0));

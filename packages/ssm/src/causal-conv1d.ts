@@ -1,4 +1,4 @@
-import { expectLength, SsmError } from "./errors.js";
+import { expectLength, expectSizes, SsmError } from "./errors.js";
 import { silu, siluDerivative } from "./functions.js";
 
 export interface ConvArguments {
@@ -35,19 +35,32 @@ function windows(
   return { of, last: recent.slice(1) };
 }
 
-function check({ batch, length, channels, width, x, weight, bias, initialState, marks }: ConvArguments): void {
-  if (!Number.isInteger(width) || width < 1)
-    throw new SsmError("shape", `causalConv1d: width ${width} is not a positive integer`);
-  expectLength("causalConv1d", "x", x, [batch, length, channels]);
-  expectLength("causalConv1d", "weight", weight, [channels, width]);
-  expectLength("causalConv1d", "bias", bias, [channels]);
-  expectLength("causalConv1d", "initialState", initialState, [batch, width - 1, channels]);
-  expectLength("causalConv1d", "marks", marks, [batch, length]);
+function check(
+  op: string,
+  { batch, length, channels, width, x, weight, bias, initialState, marks }: ConvArguments,
+): void {
+  expectSizes(op, { batch, length, channels, width });
+  if (width < 1) throw new SsmError("shape", `${op}: width is ${width}, not at least 1`);
+  expectLength(op, "x", x, [batch, length, channels]);
+  expectLength(op, "weight", weight, [channels, width]);
+  expectLength(op, "bias", bias, [channels]);
+  expectLength(op, "initialState", initialState, [batch, width - 1, channels]);
+  expectLength(op, "marks", marks, [batch, length]);
 }
 
-/** Causal depthwise convolution, y[t] = activation(bias + sum_k weight[k] x[t - width + 1 + k]). */
-export function causalConv1d(args: ConvArguments): { readonly y: Float64Array; readonly finalState: Float64Array } {
-  check(args);
+export interface ConvResult {
+  /** [batch, length, channels], 0 at padding */
+  readonly y: Float64Array;
+  /** [batch, width - 1, channels]: the last inputs that were not skipped, oldest first; 0 where there were fewer. */
+  readonly finalState: Float64Array;
+}
+
+/**
+ * Causal depthwise convolution, y[t, c] = activation(bias[c] + sum_k weight[c, k] x[t - (width - 1) + k, c]), as Mamba applies it
+ * before its scan (arXiv:2312.00752, section 3.4). Throws SsmError naming an argument of the wrong size.
+ */
+export function causalConv1d(args: ConvArguments): ConvResult {
+  check("causalConv1d", args);
   const { batch, length, channels, width, activation } = args;
   const y = new Float64Array(batch * length * channels);
   const finalState = new Float64Array(batch * (width - 1) * channels);
@@ -82,10 +95,29 @@ function weighted(args: ConvArguments, b: number, c: number, window: readonly nu
   return sum;
 }
 
-/** The exact gradient, given those of y and of the final state. */
-export function causalConv1dGradient(args: ConvArguments, gradY: Float64Array, gradFinalState?: Float64Array) {
-  check(args);
+/** Gradients in the shapes of the arguments; those of absent arguments are taken at zeros. */
+export interface ConvGradients {
+  readonly x: Float64Array;
+  readonly weight: Float64Array;
+  readonly bias: Float64Array;
+  readonly initialState: Float64Array;
+}
+
+/**
+ * The exact gradient. At padding that of x is 0, and neither x nor gradY is read.
+ * @param gradY - dL/dy [batch, length, channels]
+ * @param gradFinalState - dL/d finalState [batch, width - 1, channels]; zeros if absent
+ */
+export function causalConv1dGradient(
+  args: ConvArguments,
+  gradY: Float64Array,
+  gradFinalState?: Float64Array,
+): ConvGradients {
+  const op = "causalConv1dGradient";
+  check(op, args);
   const { batch, length, channels, width, activation } = args;
+  expectLength(op, "gradY", gradY, [batch, length, channels]);
+  expectLength(op, "gradFinalState", gradFinalState, [batch, width - 1, channels]);
   const g = {
     x: new Float64Array(batch * length * channels),
     weight: new Float64Array(channels * width),

@@ -13,7 +13,14 @@ export class SsmError extends Error {
   }
 }
 
-/** Throws SsmError unless an array has as many elements as its shape says. */
+/** Throws SsmError unless all sizes are integers of at least 0. */
+export function expectSizes(op: string, sizes: { readonly [name: string]: number }): void {
+  for (const [name, n] of Object.entries(sizes))
+    if (!Number.isInteger(n) || n < 0)
+      throw new SsmError("shape", `${op}: ${name} is ${n}, not an integer of at least 0`);
+}
+
+/** Throws SsmError unless an array, if given, has as many elements as its shape says. */
 export function expectLength(
   op: string,
   name: string,

@@ -8,7 +8,7 @@ export function softplusDerivative(x: number): number {
   return x > 20 ? 1 : sigmoid(x);
 }
 
-/** The x with softplus(x) = y, for y > 0: y + log(-expm1(-y)). */
+/** The x with softplus(x) = y, for y >= 0 (-Infinity at 0, NaN below): y + log(-expm1(-y)), accurate where y is tiny. */
 export function inverseSoftplus(y: number): number {
   return y + Math.log(-Math.expm1(-y));
 }

@@ -1,8 +1,9 @@
-import { SsmError } from "./errors.js";
+import { expectSizes, SsmError } from "./errors.js";
 import { inverseSoftplus } from "./functions.js";
 
 /** S4D-Real (arXiv:2206.11893, section 4): A = -(n + 1), kept as A_log[c, n] = log(n + 1). Returns [dInner, dState]. */
 export function s4dReal(dInner: number, dState: number): Float64Array {
+  expectSizes("s4dReal", { dInner, dState });
   return Float64Array.from({ length: dInner * dState }, (_, i) => Math.log((i % dState) + 1));
 }
 
@@ -20,10 +21,15 @@ export interface DeltaInitOptions {
  * @param uniforms - one number in [0, 1) per channel
  */
 export function deltaBias(uniforms: ArrayLike<number>, { dtMin, dtMax, dtInitFloor }: DeltaInitOptions): Float64Array {
-  if (!(dtMin > 0 && dtMax >= dtMin))
+  if (!(dtMin > 0 && dtMax >= dtMin && Number.isFinite(dtMax)))
     throw new SsmError(
       "invalid-argument",
       `deltaBias: dtMin ${dtMin} and dtMax ${dtMax} are no range of positive numbers`,
+    );
+  if (!(dtInitFloor >= 0 && Number.isFinite(dtInitFloor)))
+    throw new SsmError(
+      "invalid-argument",
+      `deltaBias: dtInitFloor ${dtInitFloor} is not a finite number of at least 0`,
     );
   const [low, high] = [Math.log(dtMin), Math.log(dtMax)];
   return Float64Array.from(uniforms, (u) => inverseSoftplus(Math.max(dtInitFloor, Math.exp(u * (high - low) + low))));

@@ -207,7 +207,9 @@ class RunLog {
 
   async lines(): Promise<LogLine[]> {
     const text = await readFile(this.#path, "utf8").catch(() => "");
-    return text.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as LogLine]));
+    // A line is whole once its newline is written: what a killed process left of its last one does not count.
+    const whole = text.split("\n").slice(0, -1);
+    return whole.map((line) => JSON.parse(line) as LogLine);
   }
 
   /** Drops what was logged after the checkpoint that is resumed from. */

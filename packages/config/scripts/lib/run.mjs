@@ -63,5 +63,5 @@ export function runPnpm(args, options) {
   if (self?.includes("pnpm")) {
     return /\.[cm]?js$/.test(self) ? run(process.execPath, [self, ...args], options) : run(self, args, options);
   }
-  return run(process.platform === "win32" ? "npx.cmd" : "npx", ["--yes", "pnpm@10", ...args], options);
+  return run("npx", ["--yes", "pnpm@10", ...args], options);
 }

@@ -58,11 +58,13 @@ function stateDict(file: string, value: unknown, key: string | undefined): Map<s
     throw new CheckpointError(
       `${file}: ${key === undefined ? "it holds no dictionary" : `it has no dictionary ${key}`}`,
     );
-  for (const [name, tensor] of dict)
-    if (typeof name !== "string" || !(tensor instanceof PickledTensor))
-      throw new CheckpointError(`${file}: ${String(name)} is no tensor`, {
-        hint: tensor instanceof Map ? `the weights may be inside: give { key: "${String(name)}" }` : undefined,
+  for (const [name, tensor] of dict) {
+    if (typeof name !== "string") throw new CheckpointError(`${file}: a key of its dictionary is no text`);
+    if (!(tensor instanceof PickledTensor))
+      throw new CheckpointError(`${file}: ${name} is no tensor`, {
+        hint: tensor instanceof Map ? `the weights may be inside: give { key: "${name}" }` : undefined,
       });
+  }
   return dict as Map<string, PickledTensor>;
 }
 

@@ -10,7 +10,8 @@ export interface ByteReader {
   close(): Promise<void>;
 }
 
-function checkRange(name: string, size: number, offset: number, length: number): void {
+/** Throws the errors of `ByteReader.read` for a range that is none, or not there. */
+export function checkRange(name: string, size: number, offset: number, length: number): void {
   if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0)
     throw new InvalidArgumentError(`${name}: cannot read ${length} bytes at ${offset}`);
   if (offset + length > size)
@@ -63,12 +64,16 @@ export async function urlReader(
     const response = await get(url, {
       headers: { ...headers, Range: `bytes=${offset}-${offset + length - 1}` },
       ...(stop === undefined ? {} : { signal: stop }),
-    });
+    }).catch((cause: unknown) => broken(cause, stop));
     if (response.status === 206) return response;
     await response.body?.cancel();
     throw new CheckpointError(`${url}: the server answered ${response.status} to a range request`, {
       hint: response.ok ? "it does not support ranges; download the file first" : undefined,
     });
+  };
+  const broken = (cause: unknown, stop: AbortSignal | undefined): never => {
+    stop?.throwIfAborted();
+    throw new CheckpointError(`${url}: the connection broke: ${(cause as Error).message}`, { cause });
   };
   const first = await range(0, 1, signal);
   const total = /\/(\d+)$/.exec(first.headers.get("content-range") ?? "")?.[1];
@@ -81,7 +86,8 @@ export async function urlReader(
     async read(offset, length, stop) {
       checkRange(url, size, offset, length);
       if (length === 0) return new Uint8Array(0);
-      const bytes = new Uint8Array(await (await range(offset, length, stop)).arrayBuffer());
+      const response = await range(offset, length, stop);
+      const bytes = new Uint8Array(await response.arrayBuffer().catch((cause: unknown) => broken(cause, stop)));
       if (bytes.length !== length)
         throw new CheckpointError(`${url}: asked for ${length} bytes at ${offset}, got ${bytes.length}`);
       return bytes;

@@ -68,18 +68,30 @@ function parseHeader(file: string, bytes: Uint8Array): Record<string, unknown> {
 function duplicateKey(text: string): string | undefined {
   const seen = new Set<string>();
   let depth = 0;
-  const tokens = /"(?:[^"\\]|\\.)*"|[{}[\]]/g;
+  const tokens = /["{}[\]]/g;
+  const colon = /\s*:/y;
   for (let match = tokens.exec(text); match !== null; match = tokens.exec(text)) {
     const token = match[0];
     if (token === "{" || token === "[") depth++;
     else if (token === "}" || token === "]") depth--;
-    else if (depth === 1 && /^\s*:/.test(text.slice(tokens.lastIndex, tokens.lastIndex + 64))) {
-      const key = JSON.parse(token) as string;
+    else {
+      colon.lastIndex = tokens.lastIndex = stringEnd(text, match.index);
+      if (depth !== 1 || !colon.test(text)) continue;
+      const key = JSON.parse(text.slice(match.index, tokens.lastIndex)) as string;
       if (seen.has(key)) return key;
       seen.add(key);
     }
   }
   return undefined;
+}
+
+/** Where the string of valid JSON ends whose opening quote is at `start`; a regular expression runs out of stack on long ones. */
+function stringEnd(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
+    let escapes = end;
+    while (text[escapes - 1] === "\\") escapes--;
+    if ((end - escapes) % 2 === 0) return end + 1;
+  }
 }
 
 function readEntries(file: string, header: Record<string, unknown>, dataSize: number) {
@@ -106,9 +118,17 @@ function readEntries(file: string, header: Record<string, unknown>, dataSize: nu
 }
 
 function readMetadata(file: string, value: unknown): Record<string, string> {
-  const ok = typeof value === "object" && value !== null && Object.values(value).every((v) => typeof v === "string");
-  if (!ok) throw new CheckpointError(`${file}: __metadata__ is no object of strings`);
+  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+  if (!isObject || !Object.values(value).every((v) => typeof v === "string"))
+    throw new CheckpointError(`${file}: __metadata__ is no object of strings`);
   return value as Record<string, string>;
+}
+
+/** A value of a file, for a message: shortened, and only one level of it, for it may be nested without end. */
+function quoted(value: unknown): string {
+  const flat = (v: unknown): unknown => (typeof v === "object" && v !== null ? "…" : v);
+  const text = JSON.stringify(Array.isArray(value) ? value.slice(0, 10).map(flat) : flat(value)) ?? "none";
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
 function readEntry(file: string, name: string, value: unknown, dataSize: number): Entry {
@@ -118,12 +138,12 @@ function readEntry(file: string, name: string, value: unknown, dataSize: number)
     data_offsets: offsets,
   } = (value ?? {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
   if (!isFileDType(dtype))
-    throw new CheckpointError(`${file}: tensor ${name} has dtype ${JSON.stringify(dtype)}, which is not known`);
+    throw new CheckpointError(`${file}: tensor ${name} has dtype ${quoted(dtype)}, which is not known`);
   const isCount = (n: unknown): n is number => typeof n === "number" && Number.isSafeInteger(n) && n >= 0;
   if (!Array.isArray(shape) || !shape.every(isCount))
-    throw new CheckpointError(`${file}: tensor ${name} has shape ${JSON.stringify(shape)}`);
+    throw new CheckpointError(`${file}: tensor ${name} has shape ${quoted(shape)}`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
-    throw new CheckpointError(`${file}: tensor ${name} has data_offsets ${JSON.stringify(offsets)}`);
+    throw new CheckpointError(`${file}: tensor ${name} has data_offsets ${quoted(offsets)}`);
   const [start, end] = offsets as [number, number];
   const bytes = (shape as number[]).reduce((a, b) => a * b, fileDTypeBytes[dtype]);
   if (end - start !== bytes)
@@ -151,10 +171,13 @@ export async function* safetensorsParts(
   const sorted = [...tensors].sort(
     (a, b) => fileDTypeBytes[b.dtype] - fileDTypeBytes[a.dtype] || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),
   );
-  const header: Record<string, unknown> = Object.keys(metadata).length === 0 ? {} : { __metadata__: metadata };
+  // Without a prototype, for a tensor may be named __proto__.
+  const header = Object.create(null) as Record<string, unknown>;
+  if (Object.keys(metadata).length > 0) header["__metadata__"] = metadata;
   const sizes: number[] = [];
   let at = 0;
   for (const { name, dtype, shape } of sorted) {
+    if (name === "__metadata__") throw new CheckpointError("saving: no tensor can be named __metadata__");
     if (Object.hasOwn(header, name)) throw new CheckpointError(`saving: two tensors are named ${name}`);
     const bytes = shape.reduce((a, b) => a * b, fileDTypeBytes[dtype]);
     header[name] = { dtype, shape, data_offsets: [at, at + bytes] };

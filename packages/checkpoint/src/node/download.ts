@@ -3,7 +3,7 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DownloadError } from "@mamba-ts/backend";
-import { type HubOptions, headersOf, type RemoteFile } from "../hub/remote.js";
+import { DEFAULT_STALL_TIMEOUT, type HubOptions, headersOf, type RemoteFile } from "../hub/remote.js";
 
 /**
  * Downloads into `path`: to `path.incomplete` first, resuming what an earlier attempt left there; checked for length and hash; then renamed. What
@@ -11,9 +11,9 @@ import { type HubOptions, headersOf, type RemoteFile } from "../hub/remote.js";
  */
 export async function downloadTo(path: string, name: string, file: RemoteFile, options: HubOptions): Promise<void> {
   const { attempts = 5, signal } = options;
-  await mkdir(dirname(path), { recursive: true });
+  await mkdir(dirname(path), { recursive: true }).catch((cause: Error) => notWritten(name, cause));
   const partial = `${path}.incomplete`;
-  const lock = await acquire(`${path}.lock`, signal);
+  const lock = await acquire(`${path}.lock`, name, signal);
   try {
     if (await sizeOf(path).then((size) => size === file.size)) return;
     let failure: unknown;
@@ -27,6 +27,7 @@ export async function downloadTo(path: string, name: string, file: RemoteFile, o
         return;
       } catch (error) {
         signal?.throwIfAborted();
+        if (error instanceof Error && permanent.has(error)) throw error;
         failure = error;
       }
     }
@@ -36,21 +37,29 @@ export async function downloadTo(path: string, name: string, file: RemoteFile, o
   }
 }
 
-async function sizeOf(path: string): Promise<number> {
+/** Errors that another attempt does not mend. */
+const permanent = new WeakSet<Error>();
+
+function permanently(error: DownloadError): DownloadError {
+  permanent.add(error);
+  return error;
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
   return stat(path).then(
     (s) => s.size,
-    () => 0,
+    () => undefined,
   );
 }
 
 async function fetchRest(partial: string, name: string, { url, size }: RemoteFile, options: HubOptions): Promise<void> {
-  const { fetch: request = fetch, signal, stallTimeout = 30_000, onDownload } = options;
-  let have = await sizeOf(partial);
+  const { fetch: request = fetch, signal, stallTimeout = DEFAULT_STALL_TIMEOUT, onDownload } = options;
+  let have = (await sizeOf(partial)) ?? 0;
   if (have > size) {
     await rm(partial);
     have = 0;
   }
-  if (have === size) return;
+  if (have === size && have > 0) return;
   const stall = new AbortController();
   const stop = signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]);
   const fail = (): void => stall.abort(new DownloadError(`${name}: nothing came for ${stallTimeout} ms`));
@@ -67,17 +76,19 @@ async function fetchRest(partial: string, name: string, { url, size }: RemoteFil
     });
     if (!response.ok) {
       await response.body?.cancel();
-      throw new DownloadError(`${name}: the server answered ${response.status}`);
+      const error = new DownloadError(`${name}: the server answered ${response.status}`);
+      const { status } = response;
+      throw status >= 400 && status < 500 && status !== 408 && status !== 429 ? permanently(error) : error;
     }
     // A server that ignores the range sends the whole file again.
     if (response.status !== 206) have = 0;
     else if (!new RegExp(`^bytes ${have}-`).test(response.headers.get("content-range") ?? ""))
       throw new DownloadError(`${name}: the server sent another range than was asked for`);
-    out = await open(partial, have === 0 ? "w" : "a");
+    out = await open(partial, have === 0 ? "w" : "a").catch((cause: Error) => notWritten(name, cause));
     for await (const part of response.body as unknown as AsyncIterable<Uint8Array>) {
       clearTimeout(timer);
       timer = setTimeout(fail, stallTimeout);
-      await out.writeFile(part);
+      await out.writeFile(part).catch((cause: Error) => notWritten(name, cause));
       have += part.length;
       if (have > size) break;
       onDownload?.({ file: name, loaded: have, total: size });
@@ -94,6 +105,10 @@ async function fetchRest(partial: string, name: string, { url, size }: RemoteFil
     await out?.close();
   }
   if (have < size) throw new DownloadError(`${name}: the connection ended after ${have} of ${size} bytes`);
+}
+
+function notWritten(name: string, cause: Error): never {
+  throw permanently(new DownloadError(`${name}: it cannot be written: ${cause.message}`, { cause }));
 }
 
 /** A partial file that is wrong is of no use to the next attempt: it goes. */
@@ -116,7 +131,7 @@ async function hashProblem(path: string, size: number, etag: string): Promise<st
 }
 
 /** One download of a file at a time, between processes too; a lock that nobody has renewed for a minute is taken over. */
-async function acquire(path: string, signal: AbortSignal | undefined): Promise<() => Promise<void>> {
+async function acquire(path: string, name: string, signal: AbortSignal | undefined): Promise<() => Promise<void>> {
   for (;;) {
     signal?.throwIfAborted();
     try {
@@ -128,7 +143,7 @@ async function acquire(path: string, signal: AbortSignal | undefined): Promise<(
         await rm(path, { force: true });
       };
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") notWritten(name, error as Error);
       const age = await stat(path).then(
         (s) => Date.now() - s.mtimeMs,
         () => 0,
@@ -141,14 +156,14 @@ async function acquire(path: string, signal: AbortSignal | undefined): Promise<(
 
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        reject(signal.reason);
-      },
-      { once: true },
-    );
+    const stop = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", stop, { once: true });
   });
 }

@@ -1,6 +1,6 @@
 import { open } from "node:fs/promises";
 import { CheckpointError } from "@mamba-ts/backend";
-import type { ByteReader } from "../reader.js";
+import { type ByteReader, checkRange } from "../reader.js";
 
 /** A file, read by ranges; it stays open until `close`. */
 export async function fileReader(path: string): Promise<ByteReader> {
@@ -20,6 +20,7 @@ export async function fileReader(path: string): Promise<ByteReader> {
     size: stat.size,
     async read(offset, length, signal) {
       signal?.throwIfAborted();
+      checkRange(path, stat.size, offset, length);
       const bytes = new Uint8Array(length);
       let done = 0;
       while (done < length) {

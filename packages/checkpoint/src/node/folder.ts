@@ -8,14 +8,14 @@ import { openSafetensorsFile } from "./open-file.js";
 
 /** Parses a JSON file; throws CheckpointError naming it. */
 export async function readJson(path: string): Promise<unknown> {
-  const text = await readFile(path, "utf8").catch((cause: NodeJS.ErrnoException) => {
+  const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) => {
     throw new CheckpointError(
       cause.code === "ENOENT" ? `${path} does not exist` : `${path} cannot be read: ${cause.message}`,
       { cause },
     );
   });
   try {
-    return JSON.parse(text);
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
     throw new CheckpointError(`${path} is not JSON: ${(cause as Error).message}`, { cause });
   }
@@ -36,18 +36,14 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   if (!(await exists(path))) throw new CheckpointError(`${path} does not exist`);
   const at = (file: string): string => join(path, file);
   const config = await readJson(at("config.json"));
-  const source = await openWeights(path, at);
-  const hasTokenizer = await exists(at("tokenizer.json"));
-  return {
-    config,
-    source,
-    tokenizer: hasTokenizer
-      ? {
-          json: await readJson(at("tokenizer.json")),
-          config: (await exists(at("tokenizer_config.json"))) ? await readJson(at("tokenizer_config.json")) : {},
-        }
-      : undefined,
-  };
+  const tokenizer = (await exists(at("tokenizer.json")))
+    ? {
+        json: await readJson(at("tokenizer.json")),
+        config: (await exists(at("tokenizer_config.json"))) ? await readJson(at("tokenizer_config.json")) : {},
+      }
+    : undefined;
+  // Last, for it stays open.
+  return { config, source: await openWeights(path, at), tokenizer };
 }
 
 async function openWeights(path: string, at: (file: string) => string): Promise<TensorSource> {

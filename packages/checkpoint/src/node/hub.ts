@@ -1,5 +1,6 @@
 /** Models from the Hugging Face hub, kept in the cache layout its Python library uses, so that both find each other's files. */
-import { copyFile, mkdir, readdir, readFile, rm, symlink } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { copyFile, mkdir, readdir, readFile, rename, rm, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { DownloadError } from "@mamba-ts/backend";
@@ -26,16 +27,20 @@ function defaultCache(): string {
 /** Downloads a model's files, or finds them in the cache, and returns the snapshot's folder. Throws DownloadError naming the file and what differs. */
 export async function downloadFromHub(repo: string, options: HubCacheOptions = {}): Promise<string> {
   if (!/^[\w.-]+\/[\w.-]+$/.test(repo)) throw new DownloadError(`${repo} is no repository name (owner/name)`);
-  const { revision = "main", offline = false, cacheDir = defaultCache() } = options;
+  const { revision = "main" } = options;
+  if (revision.split(/[\\/]/).some((part) => part === "" || part === "." || part === ".."))
+    throw new DownloadError(`${repo}: ${revision} is no revision`);
+  const { offline = false, cacheDir = defaultCache() } = options;
   const root = join(cacheDir, `models--${repo.replace("/", "--")}`);
   if (offline) return cached(repo, root, revision);
-  const { commit, files } = await listRepository(repo, options);
+  const remote = await listRepository(repo, options);
+  const { commit, files } = remote;
   const snapshot = join(root, "snapshots", commit);
   const fetchFile = async (file: string): Promise<string> => {
     const target = join(snapshot, file);
-    const remote = await describeFile(repo, commit, file, options);
-    const blob = join(root, "blobs", remote.etag);
-    await downloadTo(blob, `${repo}/${file}`, remote, options);
+    const description = await describeFile(repo, remote, file, options);
+    const blob = join(root, "blobs", description.etag);
+    await downloadTo(blob, `${repo}/${file}`, description, options);
     await link(blob, target);
     return target;
   };
@@ -73,14 +78,17 @@ async function cached(repo: string, root: string, revision: string): Promise<str
   return snapshot;
 }
 
-/** A relative link, as the Python library makes; where links are not allowed, a hard copy of the name. */
+/** A relative link, as the Python library makes; where links are not allowed, a copy. Put in place whole: others may be reading. */
 async function link(blob: string, target: string): Promise<void> {
   await mkdir(dirname(target), { recursive: true });
-  await rm(target, { force: true });
-  await symlink(relative(dirname(target), blob), target).catch(async (error: NodeJS.ErrnoException) => {
-    if (error.code === "EEXIST") return;
-    await copyFile(blob, target);
-  });
+  const temporary = `${target}.${randomBytes(6).toString("hex")}.tmp`;
+  try {
+    await symlink(relative(dirname(target), blob), temporary).catch(() => copyFile(blob, temporary));
+    await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
 }
 
 /** Downloads and opens a model. */

@@ -52,6 +52,8 @@ const functions = new Set([
 ]);
 
 const MAX_OPERATIONS = 10_000_000;
+/** Strides of zero let a few bytes claim any size: elements of a tensor larger than its storage. */
+const MAX_EXPANDED = 2 ** 24;
 
 /** The value of a pickle; dictionaries become Maps. Throws CheckpointError naming what is not allowed. */
 export function unpickle(bytes: Uint8Array, file: string): unknown {
@@ -86,7 +88,13 @@ class Unpickler {
 
   #text(length: number): string {
     const start = this.#take(length);
-    return new TextDecoder().decode(this.bytes.subarray(start, start + length));
+    try {
+      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
+        this.bytes.subarray(start, start + length),
+      );
+    } catch {
+      this.#fail("the pickle holds text that is not UTF-8");
+    }
   }
 
   #line(): string {
@@ -180,7 +188,9 @@ class Unpickler {
       case 0x93: {
         // STACK_GLOBAL
         const [name, module] = [this.#pop(), this.#pop()];
-        return this.#global(String(module), String(name));
+        if (typeof module !== "string" || typeof name !== "string")
+          this.#fail("the pickle asks for something whose name is no text");
+        return this.#global(module, name);
       }
       case 0x73: {
         // SETITEM
@@ -287,6 +297,9 @@ class Unpickler {
       : offset + shape.reduce((n, size, d) => n + (size - 1) * strides[d]!, 0) + 1;
     if (last > storage.count)
       this.#fail(`the pickle holds a tensor [${shape.join(", ")}] that ends outside its storage of ${storage.count}`);
+    const elements = shape.reduce((n, size) => n * size, 1);
+    if (elements > Math.max(storage.count, MAX_EXPANDED))
+      this.#fail(`the pickle expands a storage of ${storage.count} elements to a tensor [${shape.join(", ")}]`);
     return new PickledTensor(storage, offset, shape, strides);
   }
 }

@@ -1,4 +1,5 @@
-import { encodeBytes, Utf8Decoder } from "./text.js";
+import { ByteDataError } from "./errors.js";
+import { decodeBytes, encodeBytes, Utf8Decoder } from "./text.js";
 
 /** Decodes a stream of tokens: `push` returns the text that is certain by now, `flush` the rest. */
 export interface StreamDecoder {
@@ -13,22 +14,25 @@ export class ByteTokenizer {
   readonly eosId: number | undefined = undefined;
 
   encode(text: string): Int32Array {
-    return Int32Array.from(encodeBytes(text));
+    return new Int32Array(encodeBytes(text));
   }
 
-  /** Ids beyond 255 (padding of a vocabulary) decode to nothing. */
+  /** Ids from 256 on (padding of a vocabulary) decode to nothing; what is no id at all throws ByteDataError. */
   decode(ids: ArrayLike<number>): string {
-    const decoder = this.streamDecoder();
-    let text = "";
-    for (let i = 0; i < ids.length; i++) text += decoder.push(ids[i]!);
-    return text + decoder.flush();
+    return decodeBytes(Uint8Array.from(Array.from(ids).filter(isByte)));
   }
 
+  /** Its texts, joined, are `decode` of all ids; none ends inside a character. */
   streamDecoder(): StreamDecoder {
     const decoder = new Utf8Decoder();
     return {
-      push: (id) => (id < 256 ? decoder.push(Uint8Array.of(id)) : ""),
+      push: (id) => (isByte(id) ? decoder.push(Uint8Array.of(id)) : ""),
       flush: () => decoder.flush(),
     };
   }
+}
+
+function isByte(id: number): boolean {
+  if (!Number.isSafeInteger(id) || id < 0) throw new ByteDataError(`ByteTokenizer: ${id} is no token`);
+  return id < 256;
 }

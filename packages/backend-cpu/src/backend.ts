@@ -6,17 +6,23 @@ import {
   type FusedOps,
   InvalidArgumentError,
 } from "@mamba-ts/backend";
-import { argReduce, concat, copy, gather, linearScan, pad, reduce, scatterAdd } from "./axis.js";
-import { binary, cast, compare, fill, unary, where } from "./elementwise.js";
+import { binary, compare, where } from "./binary.js";
+import { cast, fill } from "./cast.js";
 import { causalConv1d } from "./fused/causal-conv1d.js";
 import { gatedOutput } from "./fused/gated-output.js";
 import { adamw, kvAppend } from "./fused/in-place.js";
 import { linear } from "./fused/linear.js";
 import { linearCrossEntropy } from "./fused/linear-cross-entropy.js";
 import { layerNorm, rmsNorm } from "./fused/norm.js";
+import { sample } from "./fused/sample.js";
 import { selectiveScan } from "./fused/selective-scan.js";
+import { gather, scatterAdd } from "./gather.js";
+import { linearScan } from "./linear-scan.js";
 import { matmul } from "./matmul.js";
+import { argReduce, reduce } from "./reduce.js";
+import { concat, copy, pad } from "./shape.js";
 import { byteLengthOf, CpuMemory } from "./storage.js";
+import { unary } from "./unary.js";
 
 export interface CpuBackendOptions {
   /** Replaces the fused ops; `{}` leaves every operation to its composition. */
@@ -101,6 +107,7 @@ function fusedOps(memory: CpuMemory): FusedOps {
     linearCrossEntropy: linearCrossEntropy(memory),
     adamw: adamw(memory),
     kvAppend: kvAppend(memory),
+    sample: sample(memory),
   };
 }
 

@@ -43,3 +43,13 @@ export function erf(x: number): number {
   for (let k = 60; k >= 1; k--) fraction = k / 2 / (a + fraction);
   return Math.sign(x) * (1 - Math.exp(-a * a) / Math.sqrt(Math.PI) / (a + fraction));
 }
+
+/** log(sum(exp(x[i]))) over `n` elements from `at` on, without overflow; -Infinity of none. */
+export function logSumExp(x: Float64Array, at: number, n: number): number {
+  let top = Number.NEGATIVE_INFINITY;
+  for (let i = at; i < at + n; i++) top = Math.max(top, x[i]!);
+  if (!Number.isFinite(top)) return top;
+  let sum = 0;
+  for (let i = at; i < at + n; i++) sum += Math.exp(x[i]! - top);
+  return top + Math.log(sum);
+}

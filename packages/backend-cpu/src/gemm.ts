@@ -3,7 +3,8 @@
  * panels of b are packed so that the inner kernel reads both in order; it keeps a 4 x 4 tile of sums in registers.
  * Packing to doubles costs one conversion per element instead of one per product.
  */
-type Numbers = Float32Array | Float64Array;
+import type { Floats } from "./values.js";
+
 const TILE = 4;
 const ROWS = 128;
 const DEPTH = 512;
@@ -13,7 +14,7 @@ const tile = new Float64Array(TILE * TILE);
 
 /** A matrix in memory: element (i, j) is data[offset + i * rowStride + j * columnStride]. */
 export interface Matrix {
-  readonly data: Numbers;
+  readonly data: Floats;
   readonly offset: number;
   readonly rowStride: number;
   readonly columnStride: number;
@@ -25,7 +26,7 @@ export interface Matrix {
 export function gemm(
   a: Matrix,
   b: Matrix,
-  y: Numbers,
+  y: Floats,
   yOffset: number,
   yStride: number,
   m: number,
@@ -133,7 +134,7 @@ function multiply(at: number, depth: number): void {
   tile[15] = c33;
 }
 
-function store(y: Numbers, at: number, stride: number, rows: number, columns: number, add: boolean): void {
+function store(y: Floats, at: number, stride: number, rows: number, columns: number, add: boolean): void {
   for (let r = 0; r < rows; r++)
     for (let c = 0; c < columns; c++) {
       const i = at + r * stride + c;
@@ -145,7 +146,7 @@ function store(y: Numbers, at: number, stride: number, rows: number, columns: nu
 function rowByRow(
   a: Matrix,
   b: Matrix,
-  y: Numbers,
+  y: Floats,
   yOffset: number,
   yStride: number,
   m: number,
@@ -157,29 +158,40 @@ function rowByRow(
   const sums = new Float64Array(n);
   for (let i = 0; i < m; i++) {
     for (let p = 0; p < k; p++) x[p] = a.data[a.offset + i * a.rowStride + p * a.columnStride]!;
-    if (b.rowStride === 1) for (let j = 0; j < n; j++) sums[j] = dot(x, b.data, b.offset + j * b.columnStride, k);
+    if (b.rowStride === 1) dotProducts(x, b, n, sums);
     else {
       sums.fill(0);
-      for (let p = 0; p < k; p++) {
-        const xp = x[p]!;
-        const from = b.offset + p * b.rowStride;
-        for (let j = 0; j < n; j++) sums[j] = sums[j]! + xp * b.data[from + j * b.columnStride]!;
-      }
+      for (let p = 0; p < k; p++) addMultiple(x[p]!, b.data, b.offset + p * b.rowStride, b.columnStride, sums);
     }
     const at = yOffset + i * yStride;
     for (let j = 0; j < n; j++) y[at + j] = accumulate ? y[at + j]! + sums[j]! : sums[j]!;
   }
 }
 
-function dot(x: Float64Array, b: Numbers, at: number, k: number): number {
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  let p = 0;
-  for (; p + 3 < k; p += 4) {
-    s0 += x[p]! * b[at + p]!;
-    s1 += x[p + 1]! * b[at + p + 1]!;
-    s2 += x[p + 2]! * b[at + p + 2]!;
-    s3 += x[p + 3]! * b[at + p + 3]!;
+/** sums[j] = x . column j of b, whose columns are contiguous: four at a time, since one sum would wait for itself. */
+function dotProducts(x: Float64Array, { data, offset, columnStride }: Matrix, n: number, sums: Float64Array): void {
+  for (let j = 0; j < n; j += 4) {
+    // Columns past the last are the last again, and not stored.
+    const q0 = offset + j * columnStride;
+    const q1 = offset + Math.min(j + 1, n - 1) * columnStride;
+    const q2 = offset + Math.min(j + 2, n - 1) * columnStride;
+    const q3 = offset + Math.min(j + 3, n - 1) * columnStride;
+    let [s0, s1, s2, s3] = [0, 0, 0, 0];
+    for (let p = 0; p < x.length; p++) {
+      const xp = x[p]!;
+      s0 += xp * data[q0 + p]!;
+      s1 += xp * data[q1 + p]!;
+      s2 += xp * data[q2 + p]!;
+      s3 += xp * data[q3 + p]!;
+    }
+    sums[j] = s0;
+    if (j + 1 < n) sums[j + 1] = s1;
+    if (j + 2 < n) sums[j + 2] = s2;
+    if (j + 3 < n) sums[j + 3] = s3;
   }
-  for (; p < k; p++) s0 += x[p]! * b[at + p]!;
-  return s0 + s1 + (s2 + s3);
+}
+
+/** sums[j] += x data[from + j step] */
+function addMultiple(x: number, data: Floats, from: number, step: number, sums: Float64Array): void {
+  for (let j = 0, q = from; j < sums.length; j++, q += step) sums[j] = sums[j]! + x * data[q]!;
 }

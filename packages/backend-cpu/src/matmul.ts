@@ -2,8 +2,9 @@ import type { Buf, MatmulOptions, Operand } from "@mamba-ts/backend";
 import { gemm } from "./gemm.js";
 import type { CpuMemory } from "./storage.js";
 import { broadcastShape, indexerOf, sizeOf } from "./strides.js";
-import { floats, output } from "./values.js";
+import { floatOutput, floats } from "./values.js";
 
+/** Matrix product over the last two axes, sums in doubles; see `Primitives.matmul`. */
 export function matmul(memory: CpuMemory, a: Operand, b: Operand, { transA, transB, out: dtype }: MatmulOptions): Buf {
   const [aRows, aColumns] = [a.shape.at(-2)!, a.shape.at(-1)!];
   const [bRows, bColumns] = [b.shape.at(-2)!, b.shape.at(-1)!];
@@ -11,8 +12,9 @@ export function matmul(memory: CpuMemory, a: Operand, b: Operand, { transA, tran
   const n = transB ? bRows : bColumns;
   const lead = broadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
   const batches = sizeOf(lead);
-  const out = output(memory, batches * m * n, dtype);
-  const [x, z, y] = [floats(memory, a), floats(memory, b), out.values as Float32Array | Float64Array];
+  const [x, z] = [floats(memory, a), floats(memory, b)];
+  const out = floatOutput(memory, batches * m * n, dtype);
+  const y = out.values;
   // A matrix of the batch counts as one "row" of the leading axes.
   const aStart = indexerOf([...a.shape.slice(0, -2), aRows * aColumns], lead);
   const bStart = indexerOf([...b.shape.slice(0, -2), bRows * bColumns], lead);

@@ -1,11 +1,13 @@
 import type { Shape } from "@mamba-ts/backend";
 
+/** Number of elements. */
 export function sizeOf(shape: Shape): number {
   let n = 1;
   for (const m of shape) n *= m;
   return n;
 }
 
+/** The shape that two shapes broadcast to, which has been checked. */
 export function broadcastShape(a: Shape, b: Shape): number[] {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, i) => {

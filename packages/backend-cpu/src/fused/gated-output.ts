@@ -1,13 +1,13 @@
 import type { Buf, FusedOps, Operand } from "@mamba-ts/backend";
 import { sigmoid, siluGradient } from "../functions.js";
 import type { CpuMemory } from "../storage.js";
-import { floats, output } from "../values.js";
+import { floats, optionalFloats, output, outputOf } from "../values.js";
 
 type Op = NonNullable<FusedOps["gatedOutput"]>;
 
 /** (y + D x) silu(z) */
 export function gatedOutput(memory: CpuMemory): Op {
-  const optional = (operand: Operand | undefined) => (operand === undefined ? undefined : floats(memory, operand));
+  const optional = (operand: Operand | undefined) => optionalFloats(memory, operand);
   return {
     supports: () => ({ strided: ["z"] }),
     forward: (args, { rows, channels, dtype }) => {
@@ -52,11 +52,7 @@ export function gatedOutput(memory: CpuMemory): Op {
       if (gy !== undefined) result.y = gy.finish();
       if (gx !== undefined) result.x = gx.finish();
       if (gz !== undefined) result.z = gz.finish();
-      if (needs.has("D")) {
-        const out = output(memory, channels, args.D!.dtype);
-        out.values.set(gD);
-        result.D = out.finish();
-      }
+      if (needs.has("D")) result.D = outputOf(memory, gD, args.D!.dtype);
       return result;
     },
   };

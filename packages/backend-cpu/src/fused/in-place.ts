@@ -2,7 +2,7 @@ import type { FusedOps, Operand } from "@mamba-ts/backend";
 import type { CpuMemory } from "../storage.js";
 import { floats } from "../values.js";
 
-/** AdamW over all parameters, in place. */
+/** AdamW over all parameters, in place. Parameters and moments are float32 or float64: what is decoded could not be overwritten. */
 export function adamw(memory: CpuMemory): NonNullable<FusedOps["adamw"]> {
   return {
     supports: () => true,
@@ -32,9 +32,9 @@ export function adamw(memory: CpuMemory): NonNullable<FusedOps["adamw"]> {
 /** Writes new keys or values into a cache, in place. */
 export function kvAppend(memory: CpuMemory): NonNullable<FusedOps["kvAppend"]> {
   return {
-    supports: ({ dtype }) => dtype === "float32" || dtype === "float64",
+    supports: () => true,
     forward: ({ cache, update }, { batch, capacity, length, width, position }) => {
-      const [to, from] = [floats(memory, cache), floats(memory, update)];
+      const [to, from] = [memory.own(cache.buf).words, memory.own(update.buf).words];
       for (let b = 0; b < batch; b++)
         to.set(from.subarray(b * length * width, (b + 1) * length * width), (b * capacity + position) * width);
       return { outputs: { cache: cache.buf } };

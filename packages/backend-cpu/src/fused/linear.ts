@@ -1,10 +1,11 @@
-import type { Buf, FusedOps } from "@mamba-ts/backend";
+import type { Buf, DType, FusedOps } from "@mamba-ts/backend";
 import { gemm } from "../gemm.js";
 import type { CpuMemory } from "../storage.js";
-import { floats, output } from "../values.js";
+import { type Floats, floatOutput, floats, isPlain, outputOf, readRange } from "../values.js";
 
 type Op = NonNullable<FusedOps["linear"]>;
-type Numbers = Float32Array | Float64Array;
+/** A weight that has to be decoded is, so many of its rows at a time. */
+const DECODED_ROWS = 256;
 
 /** y = x weight^T + bias, for a weight in any format. */
 export function linear(memory: CpuMemory): Op {
@@ -12,11 +13,15 @@ export function linear(memory: CpuMemory): Op {
     supports: () => ({ strided: ["x"] }),
     supportsBackward: ({ weightDtype }) => weightDtype !== "q8_0",
     forward: (args, { rows, inFeatures, outFeatures, out: dtype }) => {
-      const out = output(memory, rows * outFeatures, dtype);
-      const y = out.values as Numbers;
+      const out = floatOutput(memory, rows * outFeatures, dtype);
+      const y = out.values;
       const x = { data: floats(memory, args.x), offset: args.x.offset, rowStride: args.x.rowStride, columnStride: 1 };
-      const weight = { data: floats(memory, args.weight), offset: 0, rowStride: 1, columnStride: inFeatures };
-      gemm(x, weight, y, 0, outFeatures, rows, outFeatures, inFeatures);
+      const step = isPlain(args.weight.dtype) ? outFeatures : DECODED_ROWS;
+      for (let o = 0; o < outFeatures; o += step) {
+        const n = Math.min(step, outFeatures - o);
+        const data = readRange(memory, args.weight.buf, o * inFeatures, n * inFeatures) as Floats;
+        gemm(x, { data, offset: 0, rowStride: 1, columnStride: inFeatures }, y, o, outFeatures, rows, n, inFeatures);
+      }
       if (args.bias !== undefined) {
         const bias = floats(memory, args.bias);
         for (let r = 0, i = 0; r < rows; r++) for (let c = 0; c < outFeatures; c++, i++) y[i] = y[i]! + bias[c]!;
@@ -27,12 +32,12 @@ export function linear(memory: CpuMemory): Op {
       const g = floats(memory, gradY!);
       const result: { [K in "x" | "weight" | "bias"]?: Buf } = {};
       if (needs.has("x")) {
-        const gx = output(memory, rows * inFeatures, dtype);
+        const gx = floatOutput(memory, rows * inFeatures, dtype);
         const weight = { data: floats(memory, args.weight), offset: 0, rowStride: inFeatures, columnStride: 1 };
         gemm(
           { data: g, offset: 0, rowStride: outFeatures, columnStride: 1 },
           weight,
-          gx.values as Numbers,
+          gx.values,
           0,
           inFeatures,
           rows,
@@ -42,16 +47,12 @@ export function linear(memory: CpuMemory): Op {
         result.x = gx.finish();
       }
       if (needs.has("weight")) {
-        const gWeight = output(
-          memory,
-          outFeatures * inFeatures,
-          args.weight.dtype === "float64" ? "float64" : "float32",
-        );
+        const gWeight = floatOutput(memory, outFeatures * inFeatures, kept(args.weight.dtype));
         const x = { data: floats(memory, args.x), offset: args.x.offset, rowStride: args.x.rowStride, columnStride: 1 };
         gemm(
           { data: g, offset: 0, rowStride: 1, columnStride: outFeatures },
           x,
-          gWeight.values as Numbers,
+          gWeight.values,
           0,
           inFeatures,
           outFeatures,
@@ -63,11 +64,14 @@ export function linear(memory: CpuMemory): Op {
       if (needs.has("bias")) {
         const sums = new Float64Array(outFeatures);
         for (let r = 0, i = 0; r < rows; r++) for (let c = 0; c < outFeatures; c++, i++) sums[c] = sums[c]! + g[i]!;
-        const gBias = output(memory, outFeatures, args.bias!.dtype === "float64" ? "float64" : "float32");
-        gBias.values.set(sums);
-        result.bias = gBias.finish();
+        result.bias = outputOf(memory, sums, kept(args.bias!.dtype));
       }
       return result;
     },
   };
+}
+
+/** Gradients of parameters are float32 at least. */
+function kept(dtype: DType): "float32" | "float64" {
+  return dtype === "float64" ? "float64" : "float32";
 }

@@ -1,10 +1,9 @@
 import type { Buf, FusedOps, LayerNormDescriptor, Operand, RmsNormDescriptor } from "@mamba-ts/backend";
 import type { CpuMemory } from "../storage.js";
-import { floats, output } from "../values.js";
+import { type Floats, floatOutput, floats, optionalFloats as optional, outputOf } from "../values.js";
 
 type RmsOp = NonNullable<FusedOps["rmsNorm"]>;
 type LayerOp = NonNullable<FusedOps["layerNorm"]>;
-type Numbers = Float32Array | Float64Array;
 type Args = { readonly [K in "x" | "weight" | "bias" | "residual"]?: Operand | undefined };
 type Outputs = { readonly [K in "y" | "sum"]?: Operand };
 
@@ -15,7 +14,7 @@ interface Statistics {
   readonly scale: number;
 }
 
-function statistics(s: Numbers, at: number, width: number, eps: number, centred: boolean): Statistics {
+function statistics(s: Floats, at: number, width: number, eps: number, centred: boolean): Statistics {
   let mean = 0;
   if (centred) {
     for (let j = 0; j < width; j++) mean += s[at + j]!;
@@ -26,20 +25,16 @@ function statistics(s: Numbers, at: number, width: number, eps: number, centred:
   return { mean, scale: 1 / Math.sqrt(squares / width + eps) };
 }
 
-function optional(memory: CpuMemory, operand: Operand | undefined): Numbers | undefined {
-  return operand === undefined ? undefined : floats(memory, operand);
-}
-
 function forward(memory: CpuMemory, args: Args, d: RmsNormDescriptor, centred: boolean): { y: Buf; sum?: Buf } {
   const { rows, width, eps } = d;
   const x = floats(memory, args.x!);
   const residual = optional(memory, args.residual);
   const [weight, bias] = [optional(memory, args.weight), optional(memory, args.bias)];
-  const y = output(memory, rows * width, d.dtype);
-  const sum = residual === undefined ? undefined : output(memory, rows * width, d.residualDtype);
+  const y = floatOutput(memory, rows * width, d.dtype);
+  const sum = residual === undefined ? undefined : floatOutput(memory, rows * width, d.residualDtype);
   if (sum !== undefined && residual !== undefined)
     for (let i = 0; i < rows * width; i++) sum.values[i] = x[i]! + residual[i]!;
-  const s = sum === undefined ? x : (sum.values as Numbers);
+  const s = sum === undefined ? x : sum.values;
   for (let r = 0; r < rows; r++) {
     const at = r * width;
     const { mean, scale } = statistics(s, at, width, eps, centred);
@@ -66,7 +61,7 @@ function backward(
   const s = floats(memory, d.hasResidual ? outputs.sum! : args.x!);
   const gy = optional(memory, gradOutputs.y);
   const gSum = optional(memory, gradOutputs.sum);
-  const gs = output(memory, rows * width, d.hasResidual ? d.residualDtype : d.dtype);
+  const gs = floatOutput(memory, rows * width, d.hasResidual ? d.residualDtype : d.dtype);
   const gWeight = new Float64Array(width);
   const gBias = new Float64Array(width);
   for (let r = 0; r < rows; r++) {
@@ -92,19 +87,10 @@ function backward(
     }
   }
   const result: { [K in "x" | "weight" | "bias" | "residual"]?: Buf } = {};
-  const vector = (sums: Float64Array): Buf => {
-    const out = output(memory, width, d.dtype === "float64" ? "float64" : "float32");
-    out.values.set(sums);
-    return out.finish();
-  };
-  const copyOf = (): Buf => {
-    const out = output(memory, rows * width, d.dtype);
-    out.values.set(gs.values);
-    return out.finish();
-  };
+  const vector = (sums: Float64Array): Buf => outputOf(memory, sums, d.dtype === "float64" ? "float64" : "float32");
   if (needs.has("weight")) result.weight = vector(gWeight);
   if (needs.has("bias")) result.bias = vector(gBias);
-  if (needs.has("x") && needs.has("residual")) result.x = copyOf();
+  if (needs.has("x") && needs.has("residual")) result.x = outputOf(memory, gs.values, d.dtype);
   const whole = gs.finish();
   if (needs.has("residual")) result.residual = whole;
   else if (needs.has("x")) result.x = whole;

@@ -1,20 +1,35 @@
 /** What both directions of the scan need. */
 import type { FusedOps, Operand, SelectiveScanDescriptor } from "@mamba-ts/backend";
-import { softplus, softplusGradient } from "../functions.js";
+import { softplus } from "../functions.js";
 import type { CpuMemory } from "../storage.js";
-import { floats, read } from "../values.js";
+import { type Floats, floats, optionalFloats, read } from "../values.js";
 
 type Args = Parameters<NonNullable<FusedOps["selectiveScan"]>["forward"]>[0];
-type Numbers = Float32Array | Float64Array;
 
 /** States are kept every so many tokens; the backward pass recomputes the ones between. */
 export const CHECKPOINT = 64;
 
-/** An operand's rows: element c of row r is data[at(r) + c]. */
-export interface Rows {
-  readonly data: Numbers;
-  readonly offset: number;
-  readonly stride: number;
+/**
+ * An operand [rows, width], perhaps a slice of the last axis. A row at a time is brought into doubles: it costs little beside the
+ * dState numbers computed for each of its elements, and the inner loops meet one type of array whatever the dtype.
+ */
+export class Rows {
+  /** The row loaded last. */
+  readonly row: Float64Array;
+  readonly #data: Floats;
+  readonly #operand: Operand;
+
+  constructor(memory: CpuMemory, operand: Operand) {
+    this.row = new Float64Array(operand.shape.at(-1)!);
+    this.#data = floats(memory, operand);
+    this.#operand = operand;
+  }
+
+  load(index: number): void {
+    const [row, data] = [this.row, this.#data];
+    const at = this.#operand.offset + index * this.#operand.rowStride;
+    for (let c = 0; c < row.length; c++) row[c] = data[at + c]!;
+  }
 }
 
 export interface ScanInputs {
@@ -23,78 +38,49 @@ export interface ScanInputs {
   readonly B: Rows;
   readonly C: Rows;
   readonly z: Rows | undefined;
-  readonly A: Numbers;
-  readonly D: Numbers | undefined;
-  readonly deltaBias: Numbers | undefined;
-  readonly initialState: Numbers | undefined;
+  readonly A: Float64Array;
+  readonly D: Float64Array | undefined;
+  readonly deltaBias: Float64Array | undefined;
+  readonly initialState: Floats | undefined;
   readonly marks: Int32Array | undefined;
 }
 
 export function scanInputs(memory: CpuMemory, args: Args): ScanInputs {
-  const rows = (operand: Operand): Rows => ({
-    data: floats(memory, operand),
-    offset: operand.offset,
-    stride: operand.rowStride,
-  });
-  const whole = (operand: Operand | undefined): Numbers | undefined =>
-    operand === undefined ? undefined : floats(memory, operand);
+  const doubles = (operand: Operand | undefined): Float64Array | undefined =>
+    operand === undefined ? undefined : Float64Array.from(floats(memory, operand));
   return {
-    x: rows(args.x),
-    delta: rows(args.delta),
-    B: rows(args.B),
-    C: rows(args.C),
-    z: args.z === undefined ? undefined : rows(args.z),
-    A: floats(memory, args.A),
-    D: whole(args.D),
-    deltaBias: whole(args.deltaBias),
-    initialState: whole(args.initialState),
+    x: new Rows(memory, args.x),
+    delta: new Rows(memory, args.delta),
+    B: new Rows(memory, args.B),
+    C: new Rows(memory, args.C),
+    z: args.z === undefined ? undefined : new Rows(memory, args.z),
+    A: Float64Array.from(floats(memory, args.A)),
+    D: doubles(args.D),
+    deltaBias: doubles(args.deltaBias),
+    initialState: optionalFloats(memory, args.initialState),
     marks: args.marks === undefined ? undefined : (read(memory, args.marks.buf) as Int32Array),
   };
 }
 
-/** The step sizes of one row, after bias and softplus. */
-export function stepSizes(inputs: ScanInputs, row: number, d: SelectiveScanDescriptor, into: Float64Array): void {
-  const { delta, deltaBias } = inputs;
-  const at = delta.offset + row * delta.stride;
-  for (let c = 0; c < d.dInner; c++) {
-    const raw = delta.data[at + c]! + (deltaBias === undefined ? 0 : deltaBias[c]!);
-    into[c] = d.softplus ? softplus(raw) : raw;
-  }
+/** What token `row` does to the state: 0 continues it, 1 clears it first, -1 is padding. */
+export function markOf({ marks }: ScanInputs, row: number): number {
+  return marks === undefined ? 0 : marks[row]!;
 }
 
-/** The derivative of `stepSizes` with respect to its raw input. */
-export function stepSizeGradient(inputs: ScanInputs, row: number, c: number, d: SelectiveScanDescriptor): number {
-  if (!d.softplus) return 1;
-  const { delta, deltaBias } = inputs;
-  return softplusGradient(
-    delta.data[delta.offset + row * delta.stride + c]! + (deltaBias === undefined ? 0 : deltaBias[c]!),
-  );
-}
-
-/**
- * h = exp(delta A) h + delta B x for one token, in place; what exp gave goes to `decay` where the gradient will want it.
- */
-export function advance(
-  h: Float64Array,
-  inputs: ScanInputs,
-  row: number,
-  steps: Float64Array,
+/** The loaded token's step sizes, after bias and softplus. */
+export function stepSizes(
+  { delta: { row: delta }, deltaBias }: ScanInputs,
   d: SelectiveScanDescriptor,
+  steps: Float64Array,
 ): void {
-  const { x, B, A } = inputs;
-  const { dInner, dState, groups } = d;
-  const xAt = x.offset + row * x.stride;
-  const bAt = B.offset + row * B.stride;
-  const perGroup = dInner / groups;
-  for (let c = 0, i = 0; c < dInner; c++) {
-    const step = steps[c]!;
-    const dx = step * x.data[xAt + c]!;
-    const b = bAt + Math.floor(c / perGroup) * dState;
-    for (let n = 0; n < dState; n++, i++) h[i] = Math.exp(step * A[i]!) * h[i]! + dx * B.data[b + n]!;
+  for (let c = 0; c < delta.length; c++) {
+    const raw = deltaBias === undefined ? delta[c]! : delta[c]! + deltaBias[c]!;
+    steps[c] = d.softplus ? softplus(raw) : raw;
   }
 }
 
-export function startState(h: Float64Array, initial: Numbers | undefined, batch: number): void {
+/** The state of one row of the batch before its first token. */
+export function startState(h: Float64Array, initial: Floats | undefined, batch: number): void {
   if (initial === undefined) h.fill(0);
   else h.set(initial.subarray(batch * h.length, (batch + 1) * h.length));
 }

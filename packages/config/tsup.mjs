@@ -11,10 +11,10 @@ export function library(entry = ["src/index.ts"], options = {}) {
     entry,
     format: ["esm"],
     target: "es2022",
-    // The base alone: the paths of the root's tsconfig.json would bundle the sources of other packages.
-    tsconfig: fileURLToPath(new URL("../../tsconfig.base.json", import.meta.url)),
+    // Without the paths of the root's tsconfig.json, which would bundle the sources of other packages.
+    tsconfig: fileURLToPath(new URL("./tsconfig.build.json", import.meta.url)),
     // Declarations name Disposable, which a user's tsconfig.json may not have asked for.
-    dts: { banner: '/// <reference lib="esnext.disposable" />' },
+    dts: process.env["BUILD_TYPES"] !== "0" && { banner: '/// <reference lib="esnext.disposable" />' },
     sourcemap: true,
     clean: true,
     splitting: true,

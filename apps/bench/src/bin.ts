@@ -68,6 +68,8 @@ async function main(): Promise<number> {
 }
 
 process.exitCode = await main().catch((error: unknown) => {
-  console.error(isMambaError(error) ? `error: ${error.message}` : error);
-  return isMambaError(error) || (error as { code?: string }).code?.startsWith("ERR_PARSE_ARGS") ? 2 : 1;
+  const isUsage =
+    isMambaError(error, "invalid-argument") || (error as { code?: string }).code?.startsWith("ERR_PARSE_ARGS");
+  console.error(isUsage || isMambaError(error) ? `error: ${(error as Error).message}` : error);
+  return isUsage ? 2 : 1;
 });

@@ -1,7 +1,6 @@
 import { parseArgs } from "node:util";
 import { isMambaError } from "@mamba-ts/backend";
 import { decodeBench } from "./benches/decode.js";
-import { dispatchBench } from "./benches/dispatch.js";
 import { matmulBench } from "./benches/matmul.js";
 import { scanBench } from "./benches/scan.js";
 import { scanMemoryBench, scanMemoryChild } from "./benches/scan-memory.js";
@@ -14,7 +13,6 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
   scan: scanBench,
   decode: decodeBench,
   train: trainBench,
-  dispatch: dispatchBench,
   "scan-memory": scanMemoryBench,
 };
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
+import { readFileSync } from "node:fs";
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import { Command, CommanderError } from "commander";
+import { type BenchOptions, bench } from "./commands/bench.js";
 import { type ConvertOptions, convert } from "./commands/convert.js";
 import { demo } from "./commands/demo.js";
 import { type EvalOptions, evalModel } from "./commands/eval.js";
@@ -14,7 +16,11 @@ import { createOutput, type Output, reportError } from "./lib/output.js";
 
 // Asked for before the options are parsed, since what is wrong may be the options.
 const wantsJson = process.argv.includes("--json");
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
 const program = new Command("mamba")
+  .version(version)
   .description("State space models: generate, train, evaluate, inspect, convert.")
   .showHelpAfterError(!wantsJson)
   .configureOutput({
@@ -140,6 +146,20 @@ command<ConvertOptions>("convert", "Write a checkpoint under another naming or i
     choice("--naming", ["transformers", "state-spaces"]),
     "transformers",
   );
+
+command<BenchOptions>(
+  "bench",
+  "Measure decoding, prefill and training on a backend, beside its limits, and show which ops run fused.",
+  bench,
+)
+  .option("--model <folder>", "a checkpoint's folder, or a hub repository; random weights by default")
+  .option("--d-model <n>", "width", integer("--d-model", 1), 96)
+  .option("--n-layer <n>", "blocks", integer("--n-layer", 1), 3)
+  .option("--d-state <n>", "states per channel", integer("--d-state", 1), 16)
+  .option("--vocab-size <n>", "tokens that there are", integer("--vocab-size", 1), 256)
+  .option("--batch <n>", "sequences per batch", integer("--batch", 1), 2)
+  .option("--length <n>", "tokens per sequence", integer("--length", 1), 256)
+  .option("--runs <n>", "timed runs of each", integer("--runs", 1), 5);
 
 command(
   "backends",

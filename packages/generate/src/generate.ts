@@ -3,6 +3,7 @@ import {
   cast,
   compare,
   div,
+  expectSampleOptions,
   fromHost,
   mul,
   reshape,
@@ -92,6 +93,8 @@ export async function* generateBatch<S extends GenerationState>(
     throw new InvalidArgumentError(`generate: repetitionPenalty is ${repetitionPenalty}, not positive`);
   if (!Number.isInteger(prefillChunk) || prefillChunk < 1)
     throw new InvalidArgumentError(`generate: prefillChunk is ${prefillChunk}`);
+  // Before anything is read: a state that was given has not advanced when an option is refused.
+  expectSampleOptions(options);
   if (stop.includes("")) throw new InvalidArgumentError("generate: a stop string is empty");
   const ids = prompts.map((prompt, r) => {
     const row = Array.from(typeof prompt === "string" ? tokenizer.encode(prompt) : prompt);

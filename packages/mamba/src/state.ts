@@ -82,23 +82,31 @@ export class MambaState implements TensorOwner, Disposable {
     const source = await openSafetensors(memoryReader(bytes, "state"));
     if (source.metadata["format"] !== "mamba-ts.state.1")
       throw new CheckpointError("state: these bytes are no saved state");
-    const segments = Int32Array.from(JSON.parse(source.metadata["segments"] ?? "[]") as number[]);
+    const segments = readSegments(source.metadata["segments"]);
+    const made: Tensor[] = [];
     const read = async (name: string, rest: readonly number[]): Promise<Tensor> => {
       const { shape } = source.info(name);
       const want = [segments.length, ...rest];
       if (!sameShape(shape, want))
         throw new CheckpointError(`state: ${name} is [${shape.join(", ")}], this model's is [${want.join(", ")}]`);
-      return keep(await readTensor(source, name, backend));
+      const t = keep(await readTensor(source, name, backend));
+      made.push(t);
+      return t;
     };
     const { dConv, dInner, dState, nLayer } = config;
     if (source.names.length !== 2 * nLayer)
       throw new CheckpointError(`state: it has ${source.names.length / 2} layers, the model ${nLayer}`);
     const layers: LayerState[] = [];
-    for (let i = 0; i < nLayer; i++)
-      layers.push({
-        conv: await read(`layers.${i}.conv`, [dConv - 1, dInner]),
-        ssm: await read(`layers.${i}.ssm`, [dInner, dState]),
-      });
+    try {
+      for (let i = 0; i < nLayer; i++)
+        layers.push({
+          conv: await read(`layers.${i}.conv`, [dConv - 1, dInner]),
+          ssm: await read(`layers.${i}.ssm`, [dInner, dState]),
+        });
+    } catch (error) {
+      for (const t of made) t.dispose();
+      throw error;
+    }
     return new MambaState(layers, segments);
   }
 
@@ -109,4 +117,14 @@ export class MambaState implements TensorOwner, Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+function readSegments(text: string | undefined): Int32Array {
+  let ids: unknown;
+  try {
+    ids = JSON.parse(text ?? "");
+  } catch {}
+  if (!Array.isArray(ids) || ids.length === 0 || !ids.every((id) => Number.isInteger(id) && id >= -1))
+    throw new CheckpointError("state: its segments are no list of ids");
+  return Int32Array.from(ids as number[]);
 }

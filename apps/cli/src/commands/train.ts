@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { appendFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Backend } from "@mamba-ts/backend";
+import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import type { ByteSource } from "@mamba-ts/byte-io";
 import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import { Mamba, type MambaConfig, type MambaState } from "@mamba-ts/mamba";
@@ -109,6 +109,10 @@ export async function train(
     const fingerprint = fingerprintOf(options, config, await hashOf(text));
     const log = new RunLog(options.out);
     const checkpoint = join(options.out, "training.safetensors");
+    if (!options.resume && existsSync(checkpoint))
+      throw new InvalidArgumentError(`${options.out} holds a training run already`, {
+        hint: "--resume goes on with it; or give another folder as --out",
+      });
     await mkdir(options.out, { recursive: true });
     if (options.resume && existsSync(checkpoint)) {
       await resumeTraining(checkpoint, trainer, fingerprint);

@@ -66,6 +66,7 @@ class Device : public Napi::ObjectWrap<Device> {
                            InstanceMethod<&Device::Load>("load"), InstanceMethod<&Device::Find>("find"),
                            InstanceMethod<&Device::Launch>("launch"), InstanceMethod<&Device::CopyIn>("copyIn"),
                            InstanceMethod<&Device::CopyOut>("copyOut"), InstanceMethod<&Device::Set>("set"),
+                           InstanceMethod<&Device::Copy>("copy"),
                            InstanceMethod<&Device::Synchronize>("synchronize"), InstanceMethod<&Device::BeginCapture>("beginCapture"),
                            InstanceMethod<&Device::EndCapture>("endCapture"), InstanceMethod<&Device::LaunchGraph>("launchGraph"),
                            InstanceMethod<&Device::DestroyGraph>("destroyGraph"), InstanceMethod<&Device::Record>("record"),
@@ -188,6 +189,11 @@ class Device : public Napi::ObjectWrap<Device> {
     const auto view = info[1].As<Napi::Uint8Array>();
     driver.CtxSetCurrent(context_);
     failed(info.Env(), driver.MemcpyHtoDAsync(toPointer(info[0]), view.Data(), view.ByteLength(), stream_), "cuMemcpyHtoDAsync");
+  }
+
+  void Copy(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    failed(info.Env(), driver.MemcpyDtoDAsync(toPointer(info[0]), toPointer(info[1]), integer(info[2]), stream_), "cuMemcpyDtoDAsync");
   }
 
   void Set(const Napi::CallbackInfo& info) {

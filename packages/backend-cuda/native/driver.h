@@ -39,6 +39,7 @@ constexpr CUresult CUDA_ERROR_OUT_OF_MEMORY = 2;
   X(MemFreeHost, cuMemFreeHost, (void*))                                                                                          \
   X(MemcpyHtoDAsync, cuMemcpyHtoDAsync_v2, (CUdeviceptr, const void*, size_t, CUstream))                                          \
   X(MemcpyDtoHAsync, cuMemcpyDtoHAsync_v2, (void*, CUdeviceptr, size_t, CUstream))                                                \
+  X(MemcpyDtoDAsync, cuMemcpyDtoDAsync_v2, (CUdeviceptr, CUdeviceptr, size_t, CUstream))                                          \
   X(MemsetD8Async, cuMemsetD8Async, (CUdeviceptr, unsigned char, size_t, CUstream))                                               \
   X(ModuleLoadData, cuModuleLoadData, (CUmodule*, const void*))                                                                   \
   X(ModuleGetFunction, cuModuleGetFunction, (CUfunction*, CUmodule, const char*))                                                 \

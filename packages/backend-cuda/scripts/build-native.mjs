@@ -80,12 +80,9 @@ else {
 if (!has("nvcc")) console.error("backend-cuda: no kernels: nvcc is not here (CUDA toolkit 12 or later)");
 else {
   const common = join(root, "kernels/common");
-  const shared = readdirSync(common)
-    .filter((file) => file.endsWith(".cuh"))
-    .map((file) => join(common, file));
-  const kernels = readdirSync(join(root, "kernels"), { recursive: true, encoding: "utf8" }).filter((file) =>
-    file.endsWith(".cu"),
-  );
+  const all = readdirSync(join(root, "kernels"), { recursive: true, encoding: "utf8" });
+  const shared = all.filter((file) => file.endsWith(".cuh")).map((file) => join(root, "kernels", file));
+  const kernels = all.filter((file) => file.endsWith(".cu"));
   const waiting = kernels.map((file) => join(root, "kernels", file));
   const work = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {

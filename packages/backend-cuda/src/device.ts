@@ -82,6 +82,13 @@ export class CudaDevice {
     return this.memory.alloc(count, dtype);
   }
 
+  /** The same bytes in memory of their own. */
+  copyOf(buf: CudaBuf): CudaBuf {
+    const copy = this.alloc(buf.count, buf.dtype);
+    if (buf.byteLength > 0) this.native.copy(copy.pointer, buf.pointer, buf.byteLength);
+    return copy;
+  }
+
   own(x: Operand | Buf): CudaBuf {
     return this.memory.own("buf" in x ? x.buf : x);
   }

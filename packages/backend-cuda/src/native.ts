@@ -34,6 +34,8 @@ export interface NativeDevice {
   ): void;
   copyIn(pointer: number, bytes: Uint8Array): void;
   copyOut(pointer: number, bytes: number): Promise<ArrayBuffer>;
+  /** Between two places of the device. */
+  copy(to: number, from: number, bytes: number): void;
   set(pointer: number, value: number, bytes: number): void;
   synchronize(): Promise<void>;
   beginCapture(): void;

@@ -24,6 +24,7 @@ typedef i8 b4_at_1 __attribute__((vector_size(4), aligned(1)));
 // A function that the backend calls. Arguments are addresses and numbers.
 #define EXPORT(name) extern "C" __attribute__((export_name(#name), visibility("default"))) void name
 #define INLINE static inline __attribute__((always_inline))
+#define INLINE_MEMBER inline __attribute__((always_inline))
 
 INLINE f4 load(const float* p) { return *(const f4_at_4*)p; }
 INLINE i4 load(const i32* p) { return *(const i4_at_4*)p; }
@@ -46,6 +47,13 @@ INLINE void store_part(T* p, V v, u32 n) {
   if (n > 0) p[0] = v[0];
   if (n > 1) p[1] = v[1];
   if (n > 2) p[2] = v[2];
+}
+
+// Up to four lanes.
+INLINE f4 get(const float* p, u32 lanes) { return lanes >= 4 ? load(p) : load_part(p, lanes); }
+INLINE void put(float* p, f4 v, u32 lanes) {
+  if (lanes >= 4) store(p, v);
+  else store_part(p, v, lanes);
 }
 
 INLINE f4 select(i4 mask, f4 a, f4 b) { return (f4)((mask & (i4)a) | (~mask & (i4)b)); }

@@ -43,8 +43,6 @@ const linkFlags = [
 const variants = {
   simd: { compile: [], link: [] },
   threads: { compile: ["-matomics"], link: ["--shared-memory"] },
-  relaxed: { compile: ["-mrelaxed-simd"], link: [] },
-  "relaxed-threads": { compile: ["-mrelaxed-simd", "-matomics"], link: ["--shared-memory"] },
 };
 
 /** @typedef {{ [name: string]: string | Tree }} Tree */
@@ -58,16 +56,19 @@ for (const folder of readdirSync(kernels).sort()) {
   if (!statSync(join(kernels, folder)).isDirectory()) continue;
   /** @type {Tree} */
   const files = {};
+  /** @type {string[]} */
+  const includes = [];
   for (const file of readdirSync(join(kernels, folder)).sort()) {
     if (!/\.(cc|h)$/.test(file)) continue;
     files[file] = readFileSync(join(kernels, folder, file), "utf8");
     const include = `#include "${folder}/${file}"\n`;
     if (folder === "common") common.push(include);
-    else if (file.endsWith(".cc")) operations.push(`namespace of_${operations.length} {\n${include}}\n`);
+    else if (file.endsWith(".cc")) includes.push(include);
   }
+  operations.push(`namespace of_${operations.length} {\n${includes.join("")}}\n`);
   sources[folder] = files;
 }
-// One translation unit, since an invocation of the compiler costs more than most files; a namespace for each file.
+// One translation unit, since an invocation of the compiler costs more than most files; a namespace for each operation.
 sources["all.cc"] = [...common, ...operations].join("");
 
 /** @param {() => Promise<any>} step @param {string} what */

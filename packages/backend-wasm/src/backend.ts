@@ -1,4 +1,5 @@
 import { API_VERSION, type Backend, dtypeLayout, type FusedOps, InvalidArgumentError } from "@mamba-ts/backend";
+import { fusedOps } from "./fused/index.js";
 import { argReduce, gather, linearScan, reduce, scatterAdd } from "./primitives/axis.js";
 import { cast, fill } from "./primitives/cast.js";
 import { binary, compare, unary, where } from "./primitives/elementwise.js";
@@ -23,7 +24,7 @@ const MOST_BYTES = 2 ** 32;
  * @throws UnsupportedError where the engine has no WebAssembly SIMD
  */
 export async function createBackend({
-  fused = {},
+  fused,
   maxMemoryBytes = MOST_BYTES,
   poison = false,
 }: WasmBackendOptions = {}): Promise<Backend> {
@@ -37,7 +38,7 @@ export async function createBackend({
     dtypes,
     preferredWeightDtype: "float32",
     limits: { maxBufferBytes: maxMemoryBytes },
-    fused,
+    fused: fused ?? fusedOps(memory),
     memory: () => memory.use,
     ...storage(memory),
 

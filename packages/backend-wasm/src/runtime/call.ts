@@ -64,6 +64,12 @@ export class Call {
     };
   }
 
+  /** Frees a new buffer that is not wanted after all, when the call ends. */
+  discard(buf: WasmBuf): void {
+    this.#made.splice(this.#made.indexOf(buf), 1);
+    this.#temporary.push(buf);
+  }
+
   end(failed: boolean): void {
     for (const buf of this.#temporary) this.memory.free(buf);
     if (failed) for (const buf of this.#made) this.memory.free(buf);

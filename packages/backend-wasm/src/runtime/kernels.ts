@@ -48,6 +48,28 @@ export interface Kernels {
       ...["m", "n", "k", "accumulate", "bias"],
     ]
   >;
+  readonly selective_scan: Call<["y", "final", "kept", "words", "logarithmic"]>;
+  readonly selective_scan_backward: Call<["words"]>;
+  readonly scan_backward_scratch: (rows: number, inner: number, state: number, groups: number) => number;
+  readonly causal_conv1d: Call<["y", "final", "words"]>;
+  readonly causal_conv1d_backward: Call<["gx", "gState", "gWeight", "gBias", "gy", "gFinal", "words"]>;
+  readonly norm: Call<["y", "sum", "x", "residual", "weight", "bias", "rows", "width", "eps", "centred"]>;
+  readonly norm_backward: Call<
+    [...["gs", "gWeight", "gBias", "s", "weight", "gy", "gSum", "moments"], ...["rows", "width", "eps", "centred"]]
+  >;
+  readonly gated_output: Call<["out", "y", "x", "D", "z", "zStride", "rows", "channels"]>;
+  readonly gated_output_backward: Call<
+    [...["gy", "gx", "gz", "gD", "g", "y", "x", "D", "z", "zStride"], ...["rows", "channels"]]
+  >;
+  readonly cross_entropy: Call<["loss", "logSums", "logits", "targets", "rows", "vocab"]>;
+  readonly cross_entropy_backward: Call<["logits", "targets", "g", "logSums", "rows", "vocab"]>;
+  readonly adamw: Call<
+    [
+      ...["p", "grad", "m", "v", "n", "lr", "beta1", "beta2", "rest1", "rest2"],
+      ...["eps", "correct1", "correct2", "decay", "gradScale"],
+    ]
+  >;
+  readonly sample: Call<["token", "logprob", "logits", "scratch", "words", "temperature", "topP", "minP"]>;
 }
 
 /** The order of gemm.cc's `Format`. */

@@ -103,49 +103,57 @@ EXPORT(causal_conv1d)(float* y, float* final, const u32* words) {
 }
 
 // Gradients: gx [batch, length, channels], gstate [batch, width - 1, channels], gweight [channels, width], gbias [channels], all written.
-// gy, gfinal: 0 if nothing depends on them. Four channels run through all tokens at a time: no sums are shared.
+// gy, gfinal: 0 if nothing depends on them. Sixteen channels, a cache line, run through all tokens at a time: no sums are shared.
 EXPORT(causal_conv1d_backward)(float* gx, float* gstate, float* gweight, float* gbias, const float* gy, const float* gfinal,
                                const u32* words) {
-  constexpr u32 WIDEST = 16;
+  constexpr u32 WIDEST = 16, LINE = 16;
   const Conv c = conv_of(words);
   const u32 carried = c.width - 1;
-  parallel_for(ceil_div(c.channels, 4), max(1, 4096 / max(1, c.batch * c.length * c.width)), [&](u32 item, u32 end) {
+  parallel_for(ceil_div(c.channels, LINE), max(1, 1024 / max(1, c.batch * c.length * c.width)), [&](u32 item, u32 end) {
     for (; item < end; item++) {
-      const u32 i = item * 4, lanes = min(4, c.channels - i);
-      f4 gw[WIDEST] = {}, gb = {};
-      for (u32 r = 0; r < c.batch * c.length; r++) put(gx + r * c.channels + i, f4{}, lanes);
-      for (u32 r = 0; r < c.batch * carried; r++) put(gstate + r * c.channels + i, f4{}, lanes);
+      const u32 first = item * LINE, last = min(c.channels, first + LINE);
+      f4 gw[WIDEST][LINE / 4] = {}, gb[LINE / 4] = {};
+      const auto clear = [&](float* rows, u32 count) {
+        for (u32 r = 0; r < count; r++)
+          for (u32 i = first; i < last; i++) rows[r * c.channels + i] = 0;
+      };
+      clear(gx, c.batch * c.length);
+      clear(gstate, c.batch * carried);
       for (u32 b = 0; b < c.batch; b++) {
         const auto gradient_at = [&](i32 at) {
-          return at >= (i32)carried ? gx + (b * c.length + (u32)at - carried) * c.channels + i
-                                    : gstate + (b * carried + (u32)at) * c.channels + i;
+          return at >= (i32)carried ? gx + (b * c.length + (u32)at - carried) * c.channels
+                                    : gstate + (b * carried + (u32)at) * c.channels;
         };
         for (u32 t = 0; t < c.length && gy; t++) {
           const i32* taps = c.tap(b, t);
           if (taps[c.width - 1] < 0) continue;
-          f4 g = get(gy + (b * c.length + t) * c.channels + i, lanes);
-          if (c.silu) {
-            const f4 sum = window_sum(c, taps, b, i, lanes);
-            g *= silu_gradient(sum, sigmoid(sum));
-          }
-          gb += g;
-          for (u32 k = 0; k < c.width; k++) {
-            if (taps[k] < 0) continue;
-            if (const float* row = c.row(b, taps[k])) gw[k] = madd(g, get(row + i, lanes), gw[k]);
-            float* to = gradient_at(taps[k]);
-            put(to, madd(get(c.turned + k * c.channels + i, lanes), g, get(to, lanes)), lanes);
+          for (u32 i = first; i < last; i += 4) {
+            const u32 lanes = last - i, v = (i - first) / 4;
+            f4 g = get(gy + (b * c.length + t) * c.channels + i, lanes);
+            if (c.silu) {
+              const f4 sum = window_sum(c, taps, b, i, lanes);
+              g *= silu_gradient(sum, sigmoid(sum));
+            }
+            gb[v] += g;
+            for (u32 k = 0; k < c.width; k++) {
+              if (taps[k] < 0) continue;
+              if (const float* row = c.row(b, taps[k])) gw[k][v] = madd(g, get(row + i, lanes), gw[k][v]);
+              float* to = gradient_at(taps[k]) + i;
+              put(to, madd(get(c.turned + k * c.channels + i, lanes), g, get(to, lanes)), lanes);
+            }
           }
         }
         for (u32 k = 0; k < carried && gfinal; k++) {
           const i32 at = c.tap(b, c.length)[k + 1];
           if (at < 0) continue;
           float* to = gradient_at(at);
-          put(to, get(to, lanes) + get(gfinal + (b * carried + k) * c.channels + i, lanes), lanes);
+          for (u32 i = first; i < last; i++) to[i] += gfinal[(b * carried + k) * c.channels + i];
         }
       }
-      put(gbias + i, gb, lanes);
-      for (u32 k = 0; k < c.width; k++)
-        for (u32 r = 0; r < lanes; r++) gweight[(i + r) * c.width + k] = gw[k][r];
+      for (u32 i = first; i < last; i++) {
+        gbias[i] = gb[(i - first) / 4][i % 4];
+        for (u32 k = 0; k < c.width; k++) gweight[i * c.width + k] = gw[k][(i - first) / 4][i % 4];
+      }
     }
   });
 }

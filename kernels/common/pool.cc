@@ -4,8 +4,9 @@
 
 #ifdef __wasm_atomics__
 namespace {
-constexpr u32 SPINS = 4000;
+constexpr u32 SPINS = 4000, CLOSED = 0xffffffffu;
 
+// All of it is read and written atomically: WebAssembly's atomics are in one order for all threads.
 struct Job {
   Task task;
   const void* context;
@@ -13,7 +14,7 @@ struct Job {
   u32 grain;
 };
 Job job;
-// High half: number of the job. Low half: next item.
+// High half: a number that changes with every job. Low half: its next item, or CLOSED while the next job is being written.
 u64 ticket;
 u32 finished;
 u32 sleepers;
@@ -22,23 +23,30 @@ u32 threads = 1;
 // Not on a page's main thread.
 u32 may_wait = 1;
 
-INLINE u64 now(u64* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+template <class T>
+INLINE T now(const T* p) {
+  return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+}
+template <class T>
+INLINE void set(T* p, T value) {
+  __atomic_store_n(p, value, __ATOMIC_SEQ_CST);
+}
+INLINE u32 number_of(u64 value) { return (u32)(value >> 32); }
 
 // Takes pieces of job `number` until none are left.
 void work(u32 number) {
-  u64 current = now(&ticket);
-  if ((u32)(current >> 32) != number) return;
-  const Job mine = job;
+  const Job mine = {now(&job.task), now(&job.context), now(&job.items), now(&job.grain)};
   for (;;) {
-    current = now(&ticket);
+    u64 current = now(&ticket);
     const u32 begin = (u32)current;
-    if ((u32)(current >> 32) != number || begin >= mine.items) return;
+    if (number_of(current) != number || begin == CLOSED || begin >= mine.items) return;
     const u32 end = mine.items - begin > mine.grain ? begin + mine.grain : mine.items;
-    // If this succeeds, the job is still `number`, and stays it until this piece is reported: what was read of it holds.
-    if (!__atomic_compare_exchange_n(&ticket, &current, current - begin + end, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    // If this succeeds, the ticket was that of `number` all the time since it was seen first: what was read of the job is its own,
+    // and stays so until this piece is reported.
+    if (!__atomic_compare_exchange_n(&ticket, &current, current - begin + end, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
       continue;
     mine.task(mine.context, begin, end);
-    if (__atomic_add_fetch(&finished, end - begin, __ATOMIC_ACQ_REL) == mine.items && may_wait)
+    if (__atomic_add_fetch(&finished, end - begin, __ATOMIC_SEQ_CST) == mine.items)
       __builtin_wasm_memory_atomic_notify((i32*)&finished, 1);
   }
 }
@@ -49,52 +57,54 @@ void parallel(u32 items, u32 grain, Task task, const void* context) {
     if (items > 0) task(context, 0, items);
     return;
   }
-  job = Job{task, context, items, grain};
-  __atomic_store_n(&finished, 0, __ATOMIC_RELAXED);
-  const u32 number = (u32)(ticket >> 32) + 1;
-  __atomic_store_n(&ticket, (u64)number << 32, __ATOMIC_SEQ_CST);
-  if (__atomic_load_n(&sleepers, __ATOMIC_SEQ_CST) > 0)
-    __builtin_wasm_memory_atomic_notify((i32*)&ticket + 1, threads);
+  const u32 number = number_of(now(&ticket)) + 2;
+  set(&ticket, (u64)(number - 1) << 32 | CLOSED);
+  set(&job.task, task);
+  set(&job.context, context);
+  set(&job.items, items);
+  set(&job.grain, grain);
+  set(&finished, 0u);
+  set(&ticket, (u64)number << 32);
+  if (now(&sleepers) > 0) __builtin_wasm_memory_atomic_notify((i32*)&ticket + 1, threads);
   work(number);
   for (u32 spin = 0;; spin++) {
-    const u32 done = __atomic_load_n(&finished, __ATOMIC_ACQUIRE);
+    const u32 done = now(&finished);
     if (done == items) return;
-    if (__atomic_load_n(&failed, __ATOMIC_RELAXED)) __builtin_trap();
+    if (now(&failed)) __builtin_trap();
     if (spin > SPINS && may_wait) __builtin_wasm_memory_atomic_wait32((i32*)&finished, (i32)done, 1000000);
   }
 }
 
 // Sets how many threads share the work, this one included.
 EXPORT(set_threads)(u32 count, u32 can_wait) {
-  threads = count;
+  set(&threads, count);
   may_wait = can_wait;
 }
 
 // A worker's life. It ends when the number of threads is set to 0.
 EXPORT(serve)() {
   u32 seen = 0;
-  for (;;) {
-    u32 number = (u32)(now(&ticket) >> 32);
-    for (u32 spin = 0; number == seen && spin < SPINS; spin++) number = (u32)(now(&ticket) >> 32);
+  while (now(&threads) > 0) {
+    u32 number = number_of(now(&ticket));
+    for (u32 spin = 0; number == seen && spin < SPINS; spin++) number = number_of(now(&ticket));
     if (number == seen) {
       __atomic_add_fetch(&sleepers, 1, __ATOMIC_SEQ_CST);
       __builtin_wasm_memory_atomic_wait32((i32*)&ticket + 1, (i32)seen, -1);
       __atomic_sub_fetch(&sleepers, 1, __ATOMIC_SEQ_CST);
-    }
-    if (__atomic_load_n(&threads, __ATOMIC_ACQUIRE) == 0) return;
-    if (number != seen) work(seen = number);
+    } else
+      work(seen = number);
   }
 }
 
-// Wakes all workers to find that they are to end.
+// Ends all workers.
 EXPORT(stop)() {
-  __atomic_store_n(&threads, 0, __ATOMIC_SEQ_CST);
-  __atomic_add_fetch(&ticket, (u64)1 << 32, __ATOMIC_SEQ_CST);
+  set(&threads, 0u);
+  set(&ticket, ((u64)(number_of(now(&ticket)) + 1) << 32) | CLOSED);
   __builtin_wasm_memory_atomic_notify((i32*)&ticket + 1, 1000);
 }
 
 // Reported for a worker that died: the main thread must not wait for its piece.
-EXPORT(fail)() { __atomic_store_n(&failed, 1, __ATOMIC_SEQ_CST); }
+EXPORT(fail)() { set(&failed, 1u); }
 #else
 void parallel(u32 items, u32, Task task, const void* context) {
   if (items > 0) task(context, 0, items);

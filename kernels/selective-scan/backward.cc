@@ -57,7 +57,7 @@ void replay(const Scan& s, Tile& tile, const f4* A2, u32 row, u32 tokens, u32 ch
 }
 
 // Runs a tile backwards; sums for gB and gC over channels go to accB and accC.
-void reverse(const Scan& s, const Gradients& g, const Tile& tile, const Carry& carry, f4 (*accB)[STATES], f4 (*accC)[STATES],
+void reverse(const Scan& s, const Gradients& g, const Tile& tile, const f4* A2, const Carry& carry, f4 (*accB)[STATES], f4 (*accC)[STATES],
              u32 row, u32 tokens, u32 channel, u32 lanes) {
   const u32 group = s.group(channel);
   const f4 D = s.D ? get(s.D + channel, lanes) : f4{};
@@ -87,11 +87,12 @@ void reverse(const Scan& s, const Gradients& g, const Tile& tile, const Carry& c
       accC[t][n] = madd(gy, after[n], accC[t][n]);
       accB[t][n] = madd(gh, dx, accB[t][n]);
       gx = madd(gh, b, gx);
-      gstep = madd(past, column(s.A, channel, n, s.state, lanes), gstep);
+      gstep = madd(past, A2[n], gstep);
       carry.A[n] = madd(past, step, carry.A[n]);
       carry.h[n] = a * gh;
     }
-    gstep = madd(gx, x, gstep);
+    // A2 is A log2 e.
+    gstep = madd(gx, x, gstep * splat(1 / LOG2E));
     if (s.softplus) gstep *= softplus_gradient(tile.raw[t]);
     put(g.x + at, madd(step, gx, D * gy), lanes);
     put(g.delta + at, gstep, lanes);
@@ -128,7 +129,7 @@ void run_slot(const Scan& s, const Gradients& g, u32 first, u32 quads, f4* carri
           tile.h[0][n] = load(g.kept + kept_at(s, b, k, channel, n));
         }
         replay(s, tile, A2, row, tokens, channel, lanes);
-        reverse(s, g, tile, carry_of(q), accB, accC, row, tokens, channel, lanes);
+        reverse(s, g, tile, A2, carry_of(q), accB, accC, row, tokens, channel, lanes);
       }
       for (u32 t = 0; t < tokens; t++)
         for (u32 n = 0; n < s.state; n++) {

@@ -80,41 +80,57 @@ void channels(const Scan& s, float* y, float* final, float* kept, u32 b, u32 fir
       put_column(final + b * s.inner * s.state, first + 4 * v, n, s.state, lanes[v], h[n][v]);
 }
 
+// One channel's states, n at a time: h = a h + u B, and the sum of C h. They are read from `before` (0: zeros) and written to h.
+template <bool whole>
+INLINE float channel_step(u32 state, const float* A, float* h, const float* before, const float* B, const float* C, f4 d, f4 u,
+                          bool logarithmic) {
+  f4 sum = {};
+  for (u32 n = 0; n < state; n += 4) {
+    const u32 count = whole ? 4 : min(4, state - n);
+    f4 a = get(A + n, count);
+    if (logarithmic) a = exp(a);
+    const f4 decay = exp2_normal(at_most(d * a, splat(128.0f)));
+    const f4 old = before ? get(before + n, count) : f4{};
+    const f4 now = madd(decay, old, u * get(B + n, count));
+    put(h + n, now, count);
+    sum = madd(get(C + n, count), now, sum);
+  }
+  return sum4(sum);
+}
+
 // A few tokens of four channels: states are lanes, and are read and written where they lie.
+template <bool whole>
 void tokens(const Scan& s, float* y, float* final, u32 b, u32 first, bool logarithmic) {
-  const u32 lanes = lanes_from(first, s.inner), group = s.group(first);
+  const u32 lanes = whole ? 4 : lanes_from(first, s.inner), group = s.group(first);
   float* states = final + (b * s.inner + first) * s.state;
   const float* before = s.initial ? s.initial + (b * s.inner + first) * s.state : nullptr;
-  for (u32 i = 0; i < lanes * s.state; i++) states[i] = before ? before[i] : 0;
+  const auto keep = [&] {
+    for (u32 i = 0; i < lanes * s.state; i++) states[i] = before ? before[i] : 0;
+    before = states;
+  };
   for (u32 row = b * s.length; row < (b + 1) * s.length; row++) {
     const i32 mark = s.mark(row);
     if (mark < 0) {
       put(y + row * s.inner + first, f4{}, lanes);
+      if (before != states) keep();
       continue;
     }
+    if (mark > 0) before = nullptr;
     const f4 x = get(s.x.at(row) + first, lanes), step = s.step(s.raw_step(row, first, lanes)), dx = step * x;
     const float *B = s.B.at(row) + group, *C = s.C.at(row) + group;
+    const f4 rate = step * splat(logarithmic ? -LOG2E : LOG2E);
     f4 out = {};
-    for (u32 r = 0; r < lanes; r++) {
-      float* h = states + r * s.state;
-      const float* A = s.A + (first + r) * s.state;
-      const f4 d = splat(step[r] * (logarithmic ? -LOG2E : LOG2E)), u = splat(dx[r]);
-      f4 sum = {};
-      for (u32 n = 0; n < s.state; n += 4) {
-        const u32 count = min(4, s.state - n);
-        f4 a = get(A + n, count);
-        if (logarithmic) a = exp(a);
-        const f4 old = mark > 0 ? f4{} : get(h + n, count);
-        const f4 now = madd(exp2_normal(at_most(d * a, splat(128.0f))), old, u * get(B + n, count));
-        put(h + n, now, count);
-        sum = madd(get(C + n, count), now, sum);
-      }
-      out[r] = sum4(sum);
-    }
+#pragma clang loop unroll(full)
+    for (u32 r = 0; r < 4; r++)
+      if (whole || r < lanes)
+        out[r] = channel_step<whole>(s.state, s.A + (first + r) * s.state, states + r * s.state,
+                                     before ? before + r * s.state : nullptr, B, C, splat(rate[r]), splat(dx[r]), logarithmic);
+    before = states;
     if (s.D) out = madd(get(s.D + first, lanes), x, out);
     if (s.z.data) out *= silu(get(s.z.at(row) + first, lanes));
     put(y + row * s.inner + first, out, lanes);
   }
+  if (s.length == 0) keep();
 }
 }  // namespace
 
@@ -124,7 +140,11 @@ EXPORT(selective_scan)(float* y, float* final, float* kept, const u32* words, u3
   if (logarithmic || (s.length < 4 && kept == nullptr)) {
     const u32 quads = ceil_div(s.inner, 4);
     return parallel_for(s.batch * quads, max(1, 256 / max(1, s.state * s.length)), [&](u32 item, u32 end) {
-      for (; item < end; item++) tokens(s, y, final, item / quads, item % quads * 4, logarithmic != 0);
+      for (; item < end; item++) {
+        const u32 b = item / quads, first = item % quads * 4;
+        if (s.state % 4 == 0 && first + 4 <= s.inner) tokens<true>(s, y, final, b, first, logarithmic != 0);
+        else tokens<false>(s, y, final, b, first, logarithmic != 0);
+      }
     });
   }
   parallel_for(s.batch * s.blocks, 1, [&](u32 item, u32 end) {

@@ -7,34 +7,43 @@ import { matmul } from "./primitives/matmul.js";
 import { concat, copy, pad } from "./primitives/move.js";
 import { byteLengthOf, dtypes, WasmMemory } from "./runtime/memory.js";
 import { instantiate } from "./runtime/module.js";
+import { defaultThreads } from "./runtime/threads.js";
 
 export interface WasmBackendOptions {
   /** Replaces the fused ops; `{}` leaves every operation to its composition. */
   readonly fused?: FusedOps;
   /** All memory together, in bytes: 4 GiB, the most there is, by default. */
   readonly maxMemoryBytes?: number;
+  /** Threads, this one included: as many as there are cores, at most 16, by default. One where memory cannot be shared. */
+  readonly threads?: number;
   /** Fills every new buffer with NaN first: shows operations that do not write all of their result. For tests. */
   readonly poison?: boolean;
 }
 
-const MOST_BYTES = 2 ** 32;
+const [LEAST_BYTES, MOST_BYTES] = [2 ** 25, 2 ** 32];
+const MOST_THREADS = 16;
 
 /**
- * The default backend: WebAssembly with 128-bit SIMD, in Node and in browsers. Float32, with weights in bf16, f16 and q8_0.
+ * The default backend: WebAssembly with 128-bit SIMD and threads, in Node and in browsers. Float32, with weights in bf16, f16 and q8_0.
+ * Results are the same for any number of threads.
  * @throws UnsupportedError where the engine has no WebAssembly SIMD
  */
 export async function createBackend({
   fused,
   maxMemoryBytes = MOST_BYTES,
+  threads = Math.min(defaultThreads(), MOST_THREADS),
   poison = false,
 }: WasmBackendOptions = {}): Promise<Backend> {
-  if (!(maxMemoryBytes >= 2 ** 23 && maxMemoryBytes <= MOST_BYTES))
-    throw new InvalidArgumentError(`createBackend: maxMemoryBytes is ${maxMemoryBytes}, not between 2^23 and 2^32`);
-  const memory = new WasmMemory(await instantiate(maxMemoryBytes), { maxMemoryBytes, poison });
+  if (!(maxMemoryBytes >= LEAST_BYTES && maxMemoryBytes <= MOST_BYTES))
+    throw new InvalidArgumentError(`createBackend: maxMemoryBytes is ${maxMemoryBytes}, not between 2^25 and 2^32`);
+  if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
+    throw new InvalidArgumentError(`createBackend: threads is ${threads}, not between 1 and ${MOST_THREADS}`);
+  const instance = await instantiate(maxMemoryBytes, threads);
+  const memory = new WasmMemory(instance, { maxMemoryBytes, poison });
   return {
     name: "wasm",
     apiVersion: API_VERSION,
-    device: deviceName(),
+    device: deviceName(instance.threads, threads),
     dtypes,
     preferredWeightDtype: "float32",
     limits: { maxBufferBytes: maxMemoryBytes },
@@ -57,7 +66,10 @@ export async function createBackend({
     pad: (x, axis, before, after) => pad(memory, x, axis, before, after),
     concat: (xs, axis) => concat(memory, xs, axis),
     linearScan: (a, b, axis, reverse) => linearScan(memory, a, b, axis, reverse),
-    [Symbol.dispose]: () => memory.dispose(),
+    [Symbol.dispose]() {
+      memory.dispose();
+      instance.stop();
+    },
   };
 }
 
@@ -97,8 +109,9 @@ function bytesOf(view: ArrayBufferView): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
-function deviceName(): string {
+function deviceName(threads: number, wanted: number): string {
   const version = (globalThis as { process?: { version?: string } }).process?.version;
   const engine = version === undefined ? (globalThis.navigator?.userAgent ?? "JavaScript") : `Node ${version}`;
-  return `${engine}, WebAssembly SIMD, one thread`;
+  const shared = threads < wanted ? " (memory cannot be shared here)" : "";
+  return `${engine}, WebAssembly SIMD, ${threads === 1 ? "one thread" : `${threads} threads`}${shared}`;
 }

@@ -9,6 +9,9 @@ type Reduce = Call<["y", "x", "outer", "n", "inner"]>;
 type Indexed = Call<["y", "x", "outer", "n", "inner", "indices", "count"]>;
 
 export interface Kernels {
+  /** Of a module with threads only. */
+  readonly set_threads: Call<["count", "canWait"]>;
+  readonly stop: Call<[]>;
   readonly unary: Call<["y", "x", "n", "op"]>;
   readonly unary_int: Call<["y", "x", "n", "op"]>;
   readonly binary: Broadcast;

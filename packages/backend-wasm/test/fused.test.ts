@@ -169,3 +169,14 @@ test("linearCrossEntropy: more rows than a block, targets ignored and past the v
     ({ hidden, weight, targets }) => ({ loss: t.linearCrossEntropy(hidden!, weight!, targets!) }),
   );
 });
+
+test("attention: more keys than a block, grouped heads, segments", async () => {
+  const shapes = { q: [[2, 70, 6, 20]], k: [[2, 150, 2, 20]], v: [[2, 150, 2, 20]] } as const;
+  const run = (causal: boolean) => (x: Tensors) => ({
+    y: t.attention({ ...(x as unknown as Parameters<typeof t.attention>[0]), causal }),
+  });
+  await same(shapes, run(true));
+  await same(shapes, run(false));
+  const ids = { querySegments: [[2, 70], -1, 3, "int32"], keySegments: [[2, 150], -1, 3, "int32"] } as const;
+  await same({ ...shapes, ...ids }, run(true));
+});

@@ -72,6 +72,9 @@ export interface Kernels {
       ...["eps", "correct1", "correct2", "decay", "gradScale"],
     ]
   >;
+  readonly attention: Call<["y", "logSums", "words", "scale"]>;
+  readonly attention_backward: Call<["gq", "gk", "gv", "gy", "y", "logSums", "words", "scale"]>;
+  readonly moe: Call<["y", "words"]>;
   readonly sample: Call<["token", "logprob", "logits", "scratch", "words", "temperature", "topP", "minP"]>;
 }
 

@@ -19,14 +19,12 @@ import {
   checkpoint,
   concat,
   fromHost,
-  keep,
   linear,
   Rng,
   scope,
   slice,
   type Tensor,
   tapeIsOpen,
-  zeros,
 } from "@mamba-ts/tensor";
 import { MambaBlock, makeNorm, normalise, type Stream, streamValue } from "./block.js";
 import { type MambaConfig, type ResolvedMambaConfig, resolveConfig } from "./config.js";
@@ -90,14 +88,7 @@ export class Mamba extends Module {
 
   /** A fresh state for `batch` sequences, owned by the caller. */
   createState(batch: number): MambaState {
-    const { dConv, dInner, dState } = this.#config;
-    const { backend } = this;
-    const type = this.#streamDType();
-    const layer = (): LayerState => ({
-      conv: keep(zeros(backend, [batch, dConv - 1, dInner], type)),
-      ssm: keep(zeros(backend, [batch, dInner, dState], type)),
-    });
-    return new MambaState(this.backbone.layers.map(layer), new Int32Array(batch).fill(-1));
+    return MambaState.create(this.backend, this.#config, batch, this.#streamDType());
   }
 
   /** The inverse of a state's `save`. */

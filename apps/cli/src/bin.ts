@@ -11,6 +11,7 @@ import { type GenerateCommandOptions, generateText } from "./commands/generate.j
 import { inspect } from "./commands/inspect.js";
 import { type TrainOptions, train } from "./commands/train.js";
 import { type BackendStatus, chooseBackend, listBackends } from "./lib/backend.js";
+import { architectures } from "./lib/new-model.js";
 import { choice, integer, real, tokenList } from "./lib/numbers.js";
 import { createOutput, type Output, reportError } from "./lib/output.js";
 
@@ -70,13 +71,15 @@ function command<T>(
 
 command<TrainOptions>(
   "train",
-  "Train a byte-level Mamba on text files; Ctrl-C saves, --resume goes on to the same numbers.",
+  "Train a byte-level model on text files; Ctrl-C saves, --resume goes on to the same numbers.",
   (options, context) => train(options, context),
 )
   .requiredOption("--data <paths...>", "text files, or folders of .txt files")
   .option("--except <names...>", "leave out files whose path ends so", [])
   .option("--valid <path>", "held-out text")
   .requiredOption("--out <folder>", "where the model, its log and its plot go")
+  .option("--arch <name>", architectures.join(", "), choice("--arch", architectures), "mamba")
+  .option("--config <file>", "JSON with more of the model's configuration, such as nExperts")
   .option("--d-model <n>", "width", integer("--d-model", 1), 96)
   .option("--n-layer <n>", "blocks", integer("--n-layer", 1), 3)
   .option("--d-state <n>", "states per channel", integer("--d-state", 1), 16)
@@ -119,11 +122,11 @@ command<EvalOptions>("eval", "Bits per byte and perplexity on a text, or LAMBADA
 
 command<ForwardCommandOptions>(
   "forward",
-  "Run a model on given tokens and write logits, loss, hidden states and gradients.",
+  "Run a model on given tokens or images and write logits, loss, hidden states and gradients.",
   forward,
 )
   .requiredOption("--model <folder>", "a checkpoint's folder")
-  .requiredOption("--input <file>", "a safetensors file with input_ids [B, L]")
+  .requiredOption("--input <file>", "a safetensors file with input_ids [B, L], or pixels [B, C, H, W] and labels [B]")
   .requiredOption("--output <file>", "the safetensors file to write")
   .option("--gradients", "also write grad.NAME for every parameter", false);
 

@@ -1,6 +1,6 @@
 import { type Backend, CheckpointError, ShapeError } from "@mamba-ts/backend";
 import { encodeSafetensors, memoryReader, openSafetensors, readTensor, tensorToWrite } from "@mamba-ts/checkpoint";
-import { copy, keep, sameShape, slice, type Tensor, type TensorOwner, tensorsSymbol } from "@mamba-ts/tensor";
+import { copy, keep, sameShape, slice, type Tensor, type TensorOwner, tensorsSymbol, zeros } from "@mamba-ts/tensor";
 import type { ResolvedMambaConfig } from "./config.js";
 
 /** What one layer remembers. */
@@ -21,6 +21,20 @@ export class MambaState implements TensorOwner, Disposable {
     readonly layers: readonly LayerState[],
     readonly segments: Int32Array,
   ) {}
+
+  /** A fresh state for `batch` sequences, owned by the caller. */
+  static create(
+    backend: Backend,
+    { nLayer, dConv, dInner, dState }: ResolvedMambaConfig,
+    batch: number,
+    dtype: "float32" | "float64",
+  ): MambaState {
+    const layer = (): LayerState => ({
+      conv: keep(zeros(backend, [batch, dConv - 1, dInner], dtype)),
+      ssm: keep(zeros(backend, [batch, dInner, dState], dtype)),
+    });
+    return new MambaState(Array.from({ length: nLayer }, layer), new Int32Array(batch).fill(-1));
+  }
 
   get batch(): number {
     return this.segments.length;

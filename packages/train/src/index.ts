@@ -11,7 +11,7 @@ export {
 export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
 export { type LossResult, languageModelLoss } from "./loss.js";
 export type { CarriedState, LanguageModel } from "./model.js";
-export { AdamW, type AdamWOptions } from "./optimizer.js";
+export { AdamW, type AdamWOptions, type ParameterGroup } from "./optimizer.js";
 export { type CosineOptions, constantSchedule, cosineSchedule, type Schedule } from "./schedule.js";
 export { squaredNorm } from "./squared-norm.js";
 export { type StepReport, Trainer, type TrainerOptions } from "./trainer.js";

@@ -1,11 +1,11 @@
 import { add, concat, flip, irfft, mul, pad, rfft, slice, stack, sub, type Tensor, unsqueeze } from "@mamba-ts/tensor";
 import { fromPairs } from "./complex-tensor.js";
 
-/** The smallest even length of at least n with no prime factor above 7: transforms of such lengths are short chains. */
+/** The smallest even length of at least n with no prime factor above 5: transforms of such lengths are short chains. */
 export function fastLength(n: number): number {
   for (let size = Math.max(2, n + (n % 2)); ; size += 2) {
     let rest = size;
-    for (const p of [2, 3, 5, 7]) while (rest % p === 0) rest /= p;
+    for (const p of [2, 3, 5]) while (rest % p === 0) rest /= p;
     if (rest === 1) return size;
   }
 }

@@ -14,7 +14,7 @@ import {
   tensor,
   valueAndGrad,
 } from "@mamba-ts/tensor";
-import { AdamW } from "@mamba-ts/train";
+import { AdamW, gradientStep } from "@mamba-ts/train";
 import { describe, expect, it } from "vitest";
 import { isStateParameter, type S4Config, S4Model, S4State } from "../src/index.js";
 import { loadS4From, s4Tensors } from "../src/load.js";
@@ -144,21 +144,24 @@ describe("training", () => {
     const rng = new Rng(3);
     const loss = () => {
       const { hidden } = model.forward(x, { train: true, rng });
-      return { loss: mean(linearCrossEntropy(mean(hidden, 1), model.decoder.weight.value, targets)) };
+      return mean(linearCrossEntropy(mean(hidden, 1), model.decoder.weight.value, targets));
     };
     let last = 0;
     for (let step = 0; step < 60; step++) {
-      const { value, gradients } = scope(() =>
-        valueAndGrad(
-          loss,
-          optimizer.parameters.map((p) => p.value),
-        ),
-      );
-      optimizer.update(gradients, 0.01);
-      last = await value.loss.item();
-      for (const t of [value.loss, ...gradients]) t.dispose();
+      last = (await gradientStep(optimizer, loss, { learningRate: 0.01 })).loss;
     }
     expect(last).toBeLessThan(0.1);
+  });
+
+  it("refuses a loss that is not finite, and leaves the weights alone", async () => {
+    using model = S4Model.create(small, { backend });
+    using optimizer = new AdamW(model);
+    const before = (await model.decoder.weight.value.data()).slice();
+    const bad = tensor(backend, new Float32Array(18).fill(Number.NaN), [1, 9, 2]);
+    const step = gradientStep(optimizer, () => sum(model.forward(bad).output), { learningRate: 0.1 });
+    await expect(step).rejects.toThrow(/training step 1: loss NaN/);
+    expect(await model.decoder.weight.value.data()).toEqual(before);
+    expect(() => new AdamW(model, { groups: [{ match: () => true, rateScale: -1 }] })).toThrow(/rateScale/);
   });
 
   it("moves the state parameters by their own rate", async () => {

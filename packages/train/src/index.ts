@@ -9,6 +9,7 @@ export {
   type WindowOptions,
 } from "./data.js";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
+export { type GradientStepOptions, gradientStep } from "./gradient-step.js";
 export { type LossResult, languageModelLoss } from "./loss.js";
 export type { CarriedState, LanguageModel } from "./model.js";
 export { AdamW, type AdamWOptions, type ParameterGroup } from "./optimizer.js";

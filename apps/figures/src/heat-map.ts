@@ -24,7 +24,8 @@ export function heatMap({ title, values, rowLabel, columnLabel, cell = 12 }: Hea
         `<rect x="${left + j * cell}" y="${top + i * cell}" width="${cell}" height="${cell}" fill="${colour(v / largest)}"/>`,
     ),
   );
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12">
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12" role="img">
+<title>${escapeText(title)}</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="${left}" y="18" font-weight="600" fill="#222">${escapeText(title)}</text>
 <text x="${left}" y="38" fill="#555">${escapeText(rowLabel)} down, ${escapeText(columnLabel)} across</text>

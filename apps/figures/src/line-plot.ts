@@ -37,7 +37,8 @@ export function linePlot(options: LinePlotOptions): string {
     ({ name }, i) =>
       `<tspan fill="${colours[i % colours.length]}" dx="${i === 0 ? 0 : 10}">${escapeText(name)}</tspan>`,
   );
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12">
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12" role="img">
+<title>${escapeText(title)}</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="${LEFT}" y="18" font-weight="600" fill="#222">${escapeText(title)}</text>
 <text x="${width - RIGHT}" y="36" text-anchor="end">${legend.join("")}</text>

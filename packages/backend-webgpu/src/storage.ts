@@ -89,6 +89,12 @@ export class WebGpuMemory {
     return { bufs, starts };
   }
 
+  /** Another handle to the same memory, for results that are equal. Neither may be written to in place. */
+  share({ dtype, count, physical, offset }: WebGpuBuf): WebGpuBuf {
+    physical.holds++;
+    return this.#handle(count, dtype, physical, offset);
+  }
+
   #alloc(count: number, dtype: DType, idle: number | undefined): WebGpuBuf {
     this.assertOpen();
     if (!dtypes.has(dtype))

@@ -141,7 +141,7 @@ export class Commands {
       bytes += Math.ceil(pipeline.paramBytes / align) * align;
     }
     const staging = new Uint8Array(bytes + PARAMS_BYTES);
-    recorded.forEach(({ params }, i) => staging.set(params, offsets[i]!));
+    for (const [i, { params }] of recorded.entries()) staging.set(params, offsets[i]!);
     const uniforms = this.#uniformBuffer(staging.length);
     this.device.queue.writeBuffer(uniforms, 0, staging);
     const group = this.#groupOf(uniforms);

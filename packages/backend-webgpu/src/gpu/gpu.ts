@@ -40,8 +40,9 @@ export class Gpu {
   readonly pipelines: Pipelines;
   readonly commands: Commands;
   readonly readback: Readback;
-  /** Stands in for operands that are absent. */
-  readonly nothing: Located;
+  /** Stand in for operands that are absent: a buffer that is written to may not be bound a second time. */
+  readonly #nothing: Located;
+  readonly #sink: Located;
 
   private constructor(
     readonly device: Device,
@@ -53,7 +54,8 @@ export class Gpu {
     this.pipelines = new Pipelines(device);
     this.commands = new Commands(device, this.pipelines, this.pool, faults);
     this.readback = new Readback(this.commands);
-    this.nothing = { physical: this.pool.take(256), offset: 0 };
+    this.#nothing = { physical: this.pool.take(256), offset: 0 };
+    this.#sink = { physical: this.pool.take(256), offset: 0 };
   }
 
   static async open(options: AdapterOptions): Promise<Gpu> {
@@ -83,7 +85,7 @@ export class Gpu {
     const pipeline = this.pipelines.get(name, constants);
     const given = buffers as { readonly [name: string]: Located | undefined };
     const bound = pipeline.bindings.map((binding): Bound => {
-      const { physical, offset } = given[binding.name] ?? this.nothing;
+      const { physical, offset } = given[binding.name] ?? (binding.writes ? this.#sink : this.#nothing);
       return { physical, offset, size: physical.bytes - offset };
     });
     this.commands.launch(pipeline, bound, pack(pipeline, params), size);

@@ -143,7 +143,7 @@ export class WebGpuMemory {
     const count = (data.byteLength / bytes) * elements;
     assertRange("write", own, start, count);
     if (own.physical.batch === this.gpu.commands.batch) this.gpu.commands.flush();
-    if (bytes === 2 && (start % 2 !== 0 || count % 2 !== 0) && start + count < own.count)
+    if (bytes === 2 && (start % 2 !== 0 || (count % 2 !== 0 && start + count < own.count)))
       this.#writeHalves(own, data, start, count);
     else this.#writeAt(own, data, start);
   }

@@ -6,7 +6,6 @@ import { optional, rowsOf, splitsFor } from "./operands.js";
 
 type Op = NonNullable<FusedOps["layerNorm"]>;
 type Args = Parameters<Op["forward"]>[0];
-type Backward = NonNullable<Op["backward"]>;
 type Name = "x" | "weight" | "bias" | "residual";
 
 const supports = ({ dtype, residualDtype, width }: RmsNormDescriptor) =>

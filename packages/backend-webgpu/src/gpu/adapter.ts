@@ -77,5 +77,7 @@ export async function openDevice({
 
 function nameOf({ info }: Adapter): string {
   const parts = [info.vendor, info.architecture, info.device, info.description].filter((part) => part !== "");
-  return parts.length === 0 ? "adapter without a name" : [...new Set(parts)].join(" ");
+  const name = parts.length === 0 ? "adapter without a name" : [...new Set(parts)].join(" ");
+  const isSoftware = info.isFallbackAdapter || /swiftshader|llvmpipe|basic render/i.test(name);
+  return isSoftware ? `${name} (software)` : name;
 }

@@ -53,7 +53,7 @@ function tilesFor(m: number, n: number, batch: number): Tiles {
 
 /** y = a b (+ bias) (+ y), in float32. */
 export function multiply(memory: WebGpuMemory, product: Product): void {
-  const { a, b, y, m, n, k, batch = 1, bias, accumulates = false } = product;
+  const { y, m, n, k, batch = 1, bias, accumulates = false } = product;
   if (m === 0 || n === 0 || batch === 0) return;
   const tiles = tilesFor(m, n, batch);
   const groups = Math.ceil(m / tiles.BM) * Math.ceil(n / tiles.BN) * batch;

@@ -1,7 +1,7 @@
 import type { Buf, DType, FusedOps, LinearDescriptor, Operand } from "@mamba-ts/backend";
 import type { Located } from "../gpu/gpu.js";
 import { reduceMiddle } from "../primitives/axis.js";
-import { cast } from "../primitives/elementwise.js";
+import { cast } from "../primitives/cast.js";
 import { multiply } from "../primitives/matmul.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
 import { optional } from "./operands.js";

@@ -1,5 +1,5 @@
 import type { FusedOps, MambaStepDescriptor, Operand } from "@mamba-ts/backend";
-import { cast } from "../primitives/elementwise.js";
+import { cast } from "../primitives/cast.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
 import { lanesFor, matvec, matvecGrid, weightFormats } from "./linear.js";
 import { optional } from "./operands.js";

@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" />
-/** The WebGPU types live in a package of their own until TypeScript's DOM library has them; everything here names them through this module. */
+/** The open device and its adapter, by the names that the rest of this package has for them. */
 export type Device = GPUDevice;
 export type Adapter = GPUAdapter;

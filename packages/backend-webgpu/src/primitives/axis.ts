@@ -3,7 +3,8 @@ import { type ArgReduceOp, type Buf, DTypeError, type Operand, type ReduceOp, ty
 import type { Located } from "../gpu/gpu.js";
 import { around, sizeOf } from "../shapes.js";
 import type { WebGpuMemory } from "../storage.js";
-import { isHalf, withFloat32 } from "./halves.js";
+import { isHalf } from "./cast.js";
+import { withFloat32 } from "./halves.js";
 
 /** Elements that one thread adds up when there are plenty of threads. */
 const STRETCH = 64;

@@ -1,11 +1,7 @@
 /** bf16 and f16 are storage formats: primitives that compute do so in float32. */
 import type { Buf, DType, Operand } from "@mamba-ts/backend";
 import type { WebGpuMemory } from "../storage.js";
-import { cast } from "./elementwise.js";
-
-export function isHalf(dtype: DType): boolean {
-  return dtype === "bf16" || dtype === "f16";
-}
+import { cast } from "./cast.js";
 
 /** Runs `fn` on operands brought to float32, and brings its result to `dtype`. */
 export function withFloat32(

@@ -4,8 +4,7 @@ import type { Located } from "../gpu/gpu.js";
 import { broadcastShape, broadcastStrides, sizeOf } from "../shapes.js";
 import type { WebGpuMemory } from "../storage.js";
 import { reduceMiddle } from "./axis.js";
-import { cast } from "./elementwise.js";
-import { isHalf } from "./halves.js";
+import { cast, isHalf } from "./cast.js";
 import { copy } from "./shape.js";
 
 /** A matrix, or a batch of them, in float32 memory. */

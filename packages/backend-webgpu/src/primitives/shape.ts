@@ -3,7 +3,8 @@ import type { Buf, Operand, StridedView } from "@mamba-ts/backend";
 import { UnsupportedError } from "@mamba-ts/backend";
 import { around, fold, four, sizeOf } from "../shapes.js";
 import type { WebGpuMemory } from "../storage.js";
-import { isHalf, withFloat32 } from "./halves.js";
+import { isHalf } from "./cast.js";
+import { withFloat32 } from "./halves.js";
 
 export function copy(memory: WebGpuMemory, view: StridedView): Buf {
   const { buf, offset, shape, strides, dtype } = view;

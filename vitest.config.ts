@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { defineConfig } from "vitest/config";
+import { playwright } from "@vitest/browser-playwright";
+import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 import { embedKernels } from "./packages/backend-webgpu/scripts/embed.mjs";
 import { testsOnBuilt } from "./packages/config/vitest/built.mjs";
 
@@ -30,6 +31,47 @@ function aliasesToSources() {
   }));
 }
 
+const chromium = "/usr/bin/chromium";
+
+/**
+ * The WebGPU backend in a real browser, with its software adapter. In CI a missing browser fails; elsewhere the tests are left out,
+ * which is said.
+ */
+function inChromium(): TestProjectInlineConfiguration[] {
+  if (built !== undefined) return [];
+  if (!existsSync(chromium) && process.env["CI"] === undefined) {
+    console.warn(`Not run: tests in Chromium, which is not at ${chromium}`);
+    return [];
+  }
+  return [
+    {
+      extends: true,
+      server: {
+        headers: { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" },
+      },
+      test: {
+        name: "chromium",
+        include: ["packages/backend-webgpu/test/{conformance,device,mamba,shaders}.test.ts"],
+        browser: {
+          enabled: true,
+          headless: true,
+          screenshotFailures: false,
+          provider: playwright({
+            launchOptions: {
+              executablePath: chromium,
+              args: [
+                ...["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--no-first-run"],
+                ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
+              ],
+            },
+          }),
+          instances: [{ browser: "chromium" }],
+        },
+      },
+    },
+  ];
+}
+
 export default defineConfig({
   resolve: { alias: built?.aliases ?? aliasesToSources() },
   plugins: built ? [built.plugin] : [],
@@ -48,6 +90,7 @@ export default defineConfig({
           include: built?.include ?? ["{packages,apps}/*/{src,test}/**/*.test.ts"],
         },
       },
+      ...inChromium(),
     ],
   },
 });

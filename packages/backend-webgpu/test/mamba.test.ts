@@ -1,17 +1,16 @@
 /** A whole Mamba on the device: the reference's numbers, and steps that equal the whole. */
-import { fileURLToPath } from "node:url";
 import type { Backend } from "@mamba-ts/backend";
 import { createBackend } from "@mamba-ts/backend-webgpu";
-import { openSafetensors, readTensor, type TensorSource } from "@mamba-ts/checkpoint";
-import { fileReader, openCheckpoint } from "@mamba-ts/checkpoint/node";
+import { memoryReader, openSafetensors, readTensor, type TensorSource } from "@mamba-ts/checkpoint";
 import type { Mamba } from "@mamba-ts/mamba";
 import { loadMambaFrom } from "@mamba-ts/mamba/load";
 import { linearCrossEntropy, mean, reshape, sample, scope, slice, tensor, valueAndGrad } from "@mamba-ts/tensor";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { adapterMissing } from "./adapter.js";
-import { relativeError } from "./support.js";
+import { readFixture, relativeError } from "./support.js";
 
-const folder = fileURLToPath(new URL("../../mamba/test/fixtures", import.meta.url));
+const openFixture = async (name: string): Promise<TensorSource> =>
+  openSafetensors(memoryReader(await readFixture(name), name));
 
 describe.skipIf(adapterMissing !== undefined).each([
   ["fused", {}],
@@ -32,10 +31,11 @@ describe.skipIf(adapterMissing !== undefined).each([
 
   beforeAll(async () => {
     backend = await createBackend({ poison: true, ...options });
-    const { config, source } = await openCheckpoint(folder);
+    const config: unknown = JSON.parse(new TextDecoder().decode(await readFixture("config.json")));
+    const source = await openFixture("model.safetensors");
     model = await loadMambaFrom(config, source, { backend });
     await source.close();
-    golden = await openSafetensors(await fileReader(`${folder}/golden.safetensors`));
+    golden = await openFixture("golden.safetensors");
     const flat = Array.from(await want("input_ids"));
     const [batch, length] = golden.info("input_ids").shape as [number, number];
     ids = Array.from({ length: batch }, (__, b) => flat.slice(b * length, (b + 1) * length));

@@ -12,3 +12,15 @@ export function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): 
   }
   return difference === 0 ? 0 : Math.sqrt(difference / norm);
 }
+
+/** The bytes of a file of packages/mamba/test/fixtures, in Node and in a browser that the repository is served to. */
+export async function readFixture(name: string): Promise<Uint8Array> {
+  const url = new URL(`../../mamba/test/fixtures/${name}`, import.meta.url);
+  if (url.protocol === "file:") {
+    const { readFile } = await import("node:fs/promises");
+    return readFile(url);
+  }
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}

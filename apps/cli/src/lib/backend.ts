@@ -65,7 +65,9 @@ export async function listBackends(): Promise<BackendStatus[]> {
 /** The named backend, or the best one that works here. */
 export async function chooseBackend(name: string | undefined): Promise<Backend> {
   if (name !== undefined && name !== "auto") return openBackend(name);
-  const best = (await listBackends()).find((b) => b.available);
+  const working = (await listBackends()).filter((b) => b.available);
+  // A graphics driver that computes on the processor is slower than a backend made for it.
+  const best = working.find(({ device }) => device?.endsWith("(software)") !== true) ?? working[0];
   if (best === undefined)
     throw new UnsupportedError("no backend works here", { hint: "install @mamba-ts/backend-cpu" });
   return openBackend(best.name);

@@ -1,0 +1,28 @@
+// reduce / rows — each workgroup reduces a stretch of one row: y[row, split] = op over x[row, split's stretch]
+// OP: 0 sum, 1 max of float32; 2 sum, 3 max of int32
+// #include "../common/grid.wgsl"
+// #include "../common/math.wgsl"
+struct Params { rows: u32, n: u32, splits: u32, stretch: u32 }
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+@group(1) @binding(0) var<uniform> p: Params;
+override OP: u32;
+var<workgroup> partial: array<u32, 256>;
+// #include "../common/combine.wgsl"
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
+  let group = flat_group(id, groups);
+  if (group >= p.rows * p.splits) { return; }
+  let row = group / p.splits;
+  let start = (group % p.splits) * p.stretch;
+  let end = min(p.n, start + p.stretch);
+  var value = nothing();
+  for (var k = start + lid; k < end; k += 256u) { value = combine(value, x[row * p.n + k]); }
+  partial[lid] = value;
+  workgroupBarrier();
+  for (var s = 128u; s > 0u; s /= 2u) {
+    if (lid < s) { partial[lid] = combine(partial[lid], partial[lid + s]); }
+    workgroupBarrier();
+  }
+  if (lid == 0u) { y[group] = partial[0]; }
+}

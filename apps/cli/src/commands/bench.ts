@@ -1,9 +1,9 @@
 import type { Backend } from "@mamba-ts/backend";
 import { Mamba } from "@mamba-ts/mamba";
+import { loadMamba } from "@mamba-ts/mamba/load";
 import { copy, Rng, scope, tensor, valueAndGrad, watchDispatch } from "@mamba-ts/tensor";
 import { AdamW, languageModelLoss } from "@mamba-ts/train";
 import { countDispatches, type DispatchCount, matmulRate, medianSeconds } from "../lib/measure.js";
-import { openModel } from "../lib/model.js";
 import { bytes, count, type Output } from "../lib/output.js";
 
 export interface BenchOptions {
@@ -34,7 +34,7 @@ interface Report {
 }
 
 /**
- * Measures decoding, prefill and training of one model on one backend, each beside a bound measured in the same run: decoding must read every
+ * Measures decoding, prefill and training of one Mamba on one backend, each beside a bound measured in the same run: decoding must read every
  * weight once, at the rate at which a large tensor is copied; prefill and training must do their matrix products, at the rate of a product of two
  * 512 x 512 matrices. Prints of each fused op whether it ran as a kernel or as a composition.
  */
@@ -44,7 +44,7 @@ export async function bench(options: BenchOptions, context: Context): Promise<vo
   const model =
     options.model === undefined
       ? Mamba.create({ dModel, nLayer, dState, vocabSize }, { backend, seed: 1 })
-      : (await openModel(options.model, backend, context)).model;
+      : (await loadMamba(options.model, { backend, signal })).model;
   using state = model.createState(1);
   using optimizer = new AdamW(model);
   try {

@@ -15,8 +15,8 @@ const usage = `usage: node dist/bin.js [SERIES...] [--ett FILE] [--out DIR] [--s
 Series: co2, earthquakes, ett; those there is data for by default.
   --ett FILE    ETTh1.csv of the ETDataset (https://github.com/zhouhaoyi/ETDataset), hourly
   --out DIR     where the pictures go, SERIES.svg; none by default
-  --steps N     updates; 400 by default
-  --quick       60 updates of smaller models, under two minutes
+  --steps N     updates; 300 by default
+  --quick       30 updates, under two minutes
   --help`;
 
 const names = ["co2", "earthquakes", "ett"] as const;
@@ -38,7 +38,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const { ett, out, quick } = values;
-  const steps = Number(values.steps ?? (quick ? 60 : 400));
+  const steps = Number(values.steps ?? (quick ? 30 : 300));
   const unknown = positionals.find((name) => !names.includes(name as Name));
   const wrong =
     unknown !== undefined
@@ -58,10 +58,9 @@ async function main(): Promise<number> {
   const onStep = (step: number, loss: number): void => {
     if (step % Math.ceil(steps / 10) === 0) console.error(`  step ${step} of ${steps}, loss ${loss.toFixed(4)}`);
   };
-  const size = quick ? { dModel: 16, batch: 16 } : { dModel: 24, batch: 24 };
   for (const name of positionals.length > 0 ? (positionals as Name[]) : available) {
     const start = performance.now();
-    const report = await run(name, ett ?? "", { backend, ...size, steps, rate: 0.004, onStep });
+    const report = await run(name, ett ?? "", { backend, dModel: 16, batch: 16, steps, rate: 0.004, onStep });
     console.log(`\n${reportText(report, (performance.now() - start) / 1000)}`);
     if (out === undefined) continue;
     await mkdir(out, { recursive: true });

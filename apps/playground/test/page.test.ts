@@ -19,7 +19,7 @@ describe.skipIf(missing)("the page", () => {
   let page: Page;
   const faults: string[] = [];
 
-  const textOf = (id: string): Promise<string> => page.locator(`#${id}`).innerText();
+  const textOf = async (id: string): Promise<string> => (await page.locator(`#${id}`).textContent()) ?? "";
   const shoot = async (name: string): Promise<void> => {
     if (screenshots !== undefined) await page.screenshot({ path: `${screenshots}/${name}.png`, fullPage: true });
   };
@@ -155,7 +155,7 @@ describe.skipIf(missing)("the page", () => {
     other.setDefaultTimeout(60_000);
     await other.goto(`http://localhost:${(server.httpServer!.address() as AddressInfo).port}/?backend=cpu`);
     await other.locator("#continue:enabled").waitFor();
-    expect(await other.locator("#device").innerText()).toMatch(/^cpu: /);
+    expect(await other.locator("#device").textContent()).toMatch(/^cpu: /);
     await other.locator("#continue").click();
     await other.locator("#continuation").filter({ hasText: /\w/ }).waitFor();
     await plain.close();

@@ -6,6 +6,7 @@ import { matmulBench } from "./benches/matmul.js";
 import { scanBench } from "./benches/scan.js";
 import { scanMemoryBench, scanMemoryChild } from "./benches/scan-memory.js";
 import { trainBench } from "./benches/train.js";
+import { wasmBench } from "./benches/wasm.js";
 import { type Context, deviceOf, openBackend } from "./context.js";
 import { formatRow } from "./report.js";
 
@@ -15,6 +16,7 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
   decode: decodeBench,
   train: trainBench,
   dispatch: dispatchBench,
+  wasm: wasmBench,
   "scan-memory": scanMemoryBench,
 };
 

@@ -71,4 +71,13 @@ export async function chooseBackend(name: string | undefined): Promise<Backend> 
   if (best === undefined)
     throw new UnsupportedError("no backend works here", { hint: "install @mamba-ts/backend-cpu" });
   return openBackend(best.name);
+  for (const known of knownBackends) {
+    try {
+      return await openBackend(known);
+    } catch (error) {
+      // Not installed, or not for this machine: `mamba backends` says which and why.
+      if (!isMambaError(error)) throw error;
+    }
+  }
+  throw new UnsupportedError("no backend works here", { hint: "install @mamba-ts/backend-cpu" });
 }

@@ -24,6 +24,7 @@ const steps = {
     what: "format and lint",
     run: () => runTool("@biomejs/biome", ["ci", ".", "--error-on-warnings", "--colors=off"], { bin: "biome" }),
   },
+  kernels: { what: "kernels compiled", run: () => runTool("turbo", ["run", "build:kernels"]) },
   types: {
     what: "types of sources, tests, apps and scripts",
     run: async () => {

@@ -1,11 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { type Backend, DataError, InvalidArgumentError } from "@mamba-ts/backend";
 import { decodeBytes } from "@mamba-ts/byte-io";
-import type { Mamba } from "@mamba-ts/mamba";
 import type { TextTokenizer } from "@mamba-ts/mamba/load";
 import { scope } from "@mamba-ts/tensor";
 import { byteTokens, evaluate, memoryTokens } from "@mamba-ts/train";
-import { openModel } from "../lib/model.js";
+import type { TextModel } from "../lib/family.js";
+import { openModel, vocabSizeOf } from "../lib/model.js";
 import { count, duration, type Output } from "../lib/output.js";
 import { openTexts } from "../lib/text-files.js";
 
@@ -38,13 +38,13 @@ export async function evalModel(options: EvalOptions, context: Context): Promise
 async function evalText(
   path: string,
   { limit, chunk }: EvalOptions,
-  model: Mamba,
+  model: TextModel,
   tokenizer: TextTokenizer,
   { output, signal }: Context,
 ): Promise<void> {
   const source = await openTexts([path]);
   try {
-    const isBytes = tokenizer.encode("é").length === 2 && model.config.vocabSize <= 264;
+    const isBytes = tokenizer.encode("é").length === 2 && vocabSizeOf(model) <= 264;
     const tokens = isBytes
       ? byteTokens(source)
       : memoryTokens(tokenizer.encode(decodeBytes(await source.read(0, source.size))), path);
@@ -74,7 +74,7 @@ async function evalText(
 async function evalLambada(
   path: string,
   { limit }: EvalOptions,
-  model: Mamba,
+  model: TextModel,
   tokenizer: TextTokenizer,
   { output, signal }: Context,
 ): Promise<void> {
@@ -104,7 +104,7 @@ async function evalLambada(
     const logits = scope(() => model.forward([tokens.slice(0, -1)], { logits: "all" }).logits!);
     const scores = await logits.data();
     logits.dispose();
-    const vocab = model.config.vocabSize;
+    const vocab = vocabSizeOf(model);
     let allRight = true;
     for (const [k, id] of word.entries()) {
       const row = scores.subarray((context.length - 1 + k) * vocab, (context.length + k) * vocab);

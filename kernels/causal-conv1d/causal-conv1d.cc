@@ -1,0 +1,159 @@
+// causalConv1d: y[t, c] = activation(bias[c] + sum_k weight[c, k] x[t - (width - 1) + k, c]); depthwise, causal.
+// x, y [batch, length, channels] (x's rows `stride` apart), weight [channels, width], bias [channels] or 0, state [batch, width - 1, channels] or
+// 0: the last inputs of what came before. marks [batch, length] or 0: 1 forgets what came before, -1 is skipped as if it were not there.
+// taps: scratch, int32 [batch, length + 1, width]: which of [state, x] each weight meets, -1 for none; the last row is what a
+// continuation needs. turned: scratch, float32 [width, channels], the weight's transpose.
+#include "common/math.h"
+#include "common/parallel.h"
+
+namespace {
+struct Conv {
+  u32 batch, length, channels, width, silu;
+  const float *x, *weight, *bias, *state;
+  u32 stride;
+  const i32* marks;
+  i32* taps;
+  float* turned;
+
+  INLINE_MEMBER const i32* tap(u32 b, u32 t) const { return taps + (b * (length + 1) + t) * width; }
+  // The row that a tap meets, or null where it reads as zeros.
+  INLINE_MEMBER const float* row(u32 b, i32 at) const {
+    if (at >= (i32)width - 1) return x + (b * length + (u32)at - (width - 1)) * stride;
+    return at < 0 || state == nullptr ? nullptr : state + (b * (width - 1) + (u32)at) * channels;
+  }
+};
+
+Conv conv_of(const u32* w) {
+  Conv c = {w[0], w[1], w[2], w[3], w[4], (const float*)w[5], (const float*)w[7], (const float*)w[8], (const float*)w[9], w[6],
+            (const i32*)w[10], (i32*)w[11], (float*)w[12]};
+  for (u32 k = 0; k < c.width; k++)
+    for (u32 i = 0; i < c.channels; i++) c.turned[k * c.channels + i] = c.weight[i * c.width + k];
+  for (u32 b = 0; b < c.batch; b++) {
+    // The latest `width` real tokens, oldest first, kept where the next token's row will be.
+    i32* window = c.taps + (b * (c.length + 1) + c.length) * c.width;
+    window[0] = -1;
+    for (u32 k = 1; k < c.width; k++) window[k] = (i32)k - 1;
+    for (u32 t = 0; t < c.length; t++) {
+      i32* own = c.taps + (b * (c.length + 1) + t) * c.width;
+      const i32 mark = c.marks ? c.marks[b * c.length + t] : 0;
+      if (mark > 0)
+        for (u32 k = 0; k < c.width; k++) window[k] = -1;
+      if (mark >= 0) {
+        for (u32 k = 1; k < c.width; k++) window[k - 1] = window[k];
+        window[c.width - 1] = (i32)(c.width - 1 + t);
+      }
+      for (u32 k = 0; k < c.width; k++) own[k] = mark < 0 ? -1 : window[k];
+    }
+  }
+  return c;
+}
+
+// Weighted sums of four channels of token t.
+INLINE f4 window_sum(const Conv& c, const i32* taps, u32 b, u32 i, u32 lanes) {
+  f4 sum = c.bias ? get(c.bias + i, lanes) : f4{};
+  for (u32 k = 0; k < c.width; k++) {
+    const float* row = c.row(b, taps[k]);
+    if (row) sum = madd(get(c.turned + k * c.channels + i, lanes), get(row + i, lanes), sum);
+  }
+  return sum;
+}
+
+void token(const Conv& c, float* y, u32 b, u32 t) {
+  const i32* taps = c.tap(b, t);
+  float* out = y + (b * c.length + t) * c.channels;
+  if (taps[c.width - 1] < 0) {
+    for (u32 i = 0; i < c.channels; i++) out[i] = 0;
+    return;
+  }
+  // The usual window, all of it there: rows and weights side by side.
+  const float* rows[4];
+  bool usual = c.width == 4;
+  for (u32 k = 0; k < 4 && usual; k++) usual = (rows[k] = c.row(b, taps[k])) != nullptr;
+  for (u32 i = 0; i < c.channels; i += 4) {
+    const u32 lanes = min(4, c.channels - i);
+    f4 sum;
+    if (usual && lanes == 4) {
+      const float* w = c.turned + i;
+      sum = c.bias ? load(c.bias + i) : f4{};
+      sum = madd(load(w), load(rows[0] + i), sum);
+      sum = madd(load(w + c.channels), load(rows[1] + i), sum);
+      sum = madd(load(w + 2 * c.channels), load(rows[2] + i), sum);
+      sum = madd(load(w + 3 * c.channels), load(rows[3] + i), sum);
+    } else
+      sum = window_sum(c, taps, b, i, lanes);
+    if (c.silu) sum = silu(sum);
+    put(out + i, sum, lanes);
+  }
+}
+}  // namespace
+
+// words: batch, length, channels, width, silu, x, stride, weight, bias, state, marks, taps, turned.
+EXPORT(causal_conv1d)(float* y, float* final, const u32* words) {
+  const Conv c = conv_of(words);
+  parallel_for(c.batch * c.length, max(1, 16384 / max(1, c.channels * c.width)), [&](u32 item, u32 end) {
+    for (; item < end; item++) token(c, y, item / c.length, item % c.length);
+  });
+  const u32 carried = c.width - 1;
+  for (u32 b = 0; b < c.batch; b++)
+    for (u32 k = 0; k < carried; k++) {
+      const float* row = c.row(b, c.tap(b, c.length)[k + 1]);
+      float* to = final + (b * carried + k) * c.channels;
+      for (u32 i = 0; i < c.channels; i++) to[i] = row ? row[i] : 0;
+    }
+}
+
+// Gradients: gx [batch, length, channels], gstate [batch, width - 1, channels], gweight [channels, width], gbias [channels], all written.
+// gy, gfinal: 0 if nothing depends on them. Sixteen channels, a cache line, run through all tokens at a time: no sums are shared.
+EXPORT(causal_conv1d_backward)(float* gx, float* gstate, float* gweight, float* gbias, const float* gy, const float* gfinal,
+                               const u32* words) {
+  constexpr u32 WIDEST = 16, LINE = 16;
+  const Conv c = conv_of(words);
+  const u32 carried = c.width - 1;
+  parallel_for(ceil_div(c.channels, LINE), max(1, 1024 / max(1, c.batch * c.length * c.width)), [&](u32 item, u32 end) {
+    for (; item < end; item++) {
+      const u32 first = item * LINE, last = min(c.channels, first + LINE);
+      f4 gw[WIDEST][LINE / 4] = {}, gb[LINE / 4] = {};
+      const auto clear = [&](float* rows, u32 count) {
+        for (u32 r = 0; r < count; r++)
+          for (u32 i = first; i < last; i++) rows[r * c.channels + i] = 0;
+      };
+      clear(gx, c.batch * c.length);
+      clear(gstate, c.batch * carried);
+      for (u32 b = 0; b < c.batch; b++) {
+        const auto gradient_at = [&](i32 at) {
+          return at >= (i32)carried ? gx + (b * c.length + (u32)at - carried) * c.channels
+                                    : gstate + (b * carried + (u32)at) * c.channels;
+        };
+        for (u32 t = 0; t < c.length && gy; t++) {
+          const i32* taps = c.tap(b, t);
+          if (taps[c.width - 1] < 0) continue;
+          for (u32 i = first; i < last; i += 4) {
+            const u32 lanes = last - i, v = (i - first) / 4;
+            f4 g = get(gy + (b * c.length + t) * c.channels + i, lanes);
+            if (c.silu) {
+              const f4 sum = window_sum(c, taps, b, i, lanes);
+              g *= silu_gradient(sum, sigmoid(sum));
+            }
+            gb[v] += g;
+            for (u32 k = 0; k < c.width; k++) {
+              if (taps[k] < 0) continue;
+              if (const float* row = c.row(b, taps[k])) gw[k][v] = madd(g, get(row + i, lanes), gw[k][v]);
+              float* to = gradient_at(taps[k]) + i;
+              put(to, madd(get(c.turned + k * c.channels + i, lanes), g, get(to, lanes)), lanes);
+            }
+          }
+        }
+        for (u32 k = 0; k < carried && gfinal; k++) {
+          const i32 at = c.tap(b, c.length)[k + 1];
+          if (at < 0) continue;
+          float* to = gradient_at(at);
+          for (u32 i = first; i < last; i++) to[i] += gfinal[(b * carried + k) * c.channels + i];
+        }
+      }
+      for (u32 i = first; i < last; i++) {
+        gbias[i] = gb[(i - first) / 4][i % 4];
+        for (u32 k = 0; k < c.width; k++) gweight[i * c.width + k] = gw[k][(i - first) / 4][i % 4];
+      }
+    }
+  });
+}

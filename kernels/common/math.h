@@ -1,0 +1,90 @@
+// Elementary functions on four lanes, and the scalar ones of the C library.
+#pragma once
+#include "simd.h"
+
+extern "C" {
+float logf(float);
+float sinf(float);
+float cosf(float);
+float tanhf(float);
+float erff(float);
+float powf(float, float);
+double exp(double);
+double log(double);
+double cos(double);
+double sin(double);
+}
+
+constexpr float LOG2E = 1.44269504088896341f;
+// Adding it leaves the nearest integer in the low bits.
+constexpr float ROUNDER = 12582912.0f;
+
+// 2^f on [-1/2, 1/2]: minimax of degree 6, relative error 7.9e-8.
+INLINE f4 exp2_fraction(f4 f) {
+  f4 p = splat(0.000153458066f);
+  p = madd(p, f, splat(0.00133999344f));
+  p = madd(p, f, splat(0.00961848907f));
+  p = madd(p, f, splat(0.0555032864f));
+  p = madd(p, f, splat(0.240226462f));
+  p = madd(p, f, splat(0.693147182f));
+  return madd(p, f, splat(1.0f));
+}
+
+// 2^y for y <= 128, within 2 ulp; what is below 2^-126 counts as 2^-126. 2^128 is infinity.
+INLINE f4 exp2_normal(f4 y) {
+  y = at_least(y, splat(-126.0f));
+  f4 rounded = y + splat(ROUNDER);
+  f4 p = exp2_fraction(y - (rounded - splat(ROUNDER)));
+  return (f4)((i4)p + ((i4)rounded << 23));
+}
+
+// e^x within 2 ulp wherever the result is normal, correctly to the last subnormal or two below.
+INLINE f4 exp(f4 x) {
+  f4 y = at_most(at_least(x, splat(-110.0f)), splat(89.0f));
+  f4 rounded = madd(y, splat(LOG2E), splat(ROUNDER));
+  f4 n = rounded - splat(ROUNDER);
+  // ln 2 in two parts: the product with the first is exact.
+  f4 r = y - n * splat(0.693359375f) - n * splat(-2.12194440e-4f);
+  f4 p = splat(1.9875691500e-4f);
+  p = madd(p, r, splat(1.3981999507e-3f));
+  p = madd(p, r, splat(8.3334519073e-3f));
+  p = madd(p, r, splat(4.1665795894e-2f));
+  p = madd(p, r, splat(1.6666665459e-1f));
+  p = madd(p, r, splat(5.0000001201e-1f));
+  p = madd(p, r * r, r) + splat(1.0f);
+  // In two steps, so that neither leaves the range before the result does.
+  i4 k = (i4)rounded - (i4)splat(ROUNDER);
+  i4 half = k >> 1;
+  f4 first = (f4)((half + 127) << 23), second = (f4)((k - half + 127) << 23);
+  return p * first * second;
+}
+
+INLINE f4 sigmoid(f4 x) {
+  f4 e = exp(x < splat(0.0f) ? x : -x);
+  f4 s = splat(1.0f) / (splat(1.0f) + e);
+  return x < splat(0.0f) ? e * s : s;
+}
+
+INLINE f4 silu(f4 x) { return x * sigmoid(x); }
+
+// d silu(x) / dx, given sigmoid(x).
+INLINE f4 silu_gradient(f4 x, f4 s) { return s * (splat(1.0f) + x * (splat(1.0f) - s)); }
+
+// log(1 + e^x), the identity above 20: max(x, 0) + log1p(e^-|x|), with log1p(w) = 2 atanh(w / (2 + w)).
+INLINE f4 softplus(f4 x) {
+  f4 w = exp(x < splat(0.0f) ? x : -x);
+  f4 s = w / (w + splat(2.0f)), q = s * s;
+  f4 p = splat(2.0f / 15);
+  p = madd(p, q, splat(2.0f / 13));
+  p = madd(p, q, splat(2.0f / 11));
+  p = madd(p, q, splat(2.0f / 9));
+  p = madd(p, q, splat(2.0f / 7));
+  p = madd(p, q, splat(2.0f / 5));
+  p = madd(p, q, splat(2.0f / 3));
+  p = madd(p, q, splat(2.0f));
+  f4 y = (x > splat(0.0f) ? x : splat(0.0f)) + p * s;
+  return ((x > splat(20.0f)) | (x != x)) ? x : y;
+}
+
+// d softplus(x) / dx
+INLINE f4 softplus_gradient(f4 x) { return x > splat(20.0f) ? splat(1.0f) : sigmoid(x); }

@@ -1,0 +1,117 @@
+import { API_VERSION, type Backend, dtypeLayout, type FusedOps, InvalidArgumentError } from "@mamba-ts/backend";
+import { fusedOps } from "./fused/index.js";
+import { argReduce, gather, linearScan, reduce, scatterAdd } from "./primitives/axis.js";
+import { cast, fill } from "./primitives/cast.js";
+import { binary, compare, unary, where } from "./primitives/elementwise.js";
+import { matmul } from "./primitives/matmul.js";
+import { concat, copy, pad } from "./primitives/move.js";
+import { byteLengthOf, dtypes, WasmMemory } from "./runtime/memory.js";
+import { instantiate } from "./runtime/module.js";
+import { defaultThreads } from "./runtime/threads.js";
+
+export interface WasmBackendOptions {
+  /** Replaces the fused ops; `{}` leaves every operation to its composition. */
+  readonly fused?: FusedOps;
+  /** All memory together, in bytes: 4 GiB, the most there is, by default. */
+  readonly maxMemoryBytes?: number;
+  /** Threads, this one included: as many as there are cores, at most 16, by default. One where memory cannot be shared. */
+  readonly threads?: number;
+  /** Fills every new buffer with NaN first: shows operations that do not write all of their result. For tests. */
+  readonly poison?: boolean;
+}
+
+const [LEAST_BYTES, MOST_BYTES] = [2 ** 25, 2 ** 32];
+const MOST_THREADS = 16;
+
+/**
+ * The default backend: WebAssembly with 128-bit SIMD and threads, in Node and in browsers. Float32, with weights in bf16, f16 and q8_0.
+ * Results are the same for any number of threads.
+ * @throws UnsupportedError where the engine has no WebAssembly SIMD
+ */
+export async function createBackend({
+  fused,
+  maxMemoryBytes = MOST_BYTES,
+  threads = Math.min(defaultThreads(), MOST_THREADS),
+  poison = false,
+}: WasmBackendOptions = {}): Promise<Backend> {
+  if (!(maxMemoryBytes >= LEAST_BYTES && maxMemoryBytes <= MOST_BYTES))
+    throw new InvalidArgumentError(`createBackend: maxMemoryBytes is ${maxMemoryBytes}, not between 2^25 and 2^32`);
+  if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
+    throw new InvalidArgumentError(`createBackend: threads is ${threads}, not between 1 and ${MOST_THREADS}`);
+  const instance = await instantiate(maxMemoryBytes, threads);
+  const memory = new WasmMemory(instance, { maxMemoryBytes, poison });
+  return {
+    name: "wasm",
+    apiVersion: API_VERSION,
+    device: deviceName(instance.threads, threads),
+    dtypes,
+    preferredWeightDtype: "float32",
+    limits: { maxBufferBytes: maxMemoryBytes },
+    fused: fused ?? fusedOps(memory),
+    memory: () => memory.use,
+    ...storage(memory),
+
+    fill: (shape, value, dtype) => fill(memory, shape, value, dtype),
+    copy: (view) => copy(memory, view),
+    cast: (x, to) => cast(memory, x, to),
+    unary: (op, x) => unary(memory, op, x),
+    binary: (op, a, b) => binary(memory, op, a, b),
+    compare: (op, a, b) => compare(memory, op, a, b),
+    where: (cond, a, b) => where(memory, cond, a, b),
+    reduce: (op, x, axis) => reduce(memory, op, x, axis),
+    argReduce: (op, x, axis) => argReduce(memory, op, x, axis),
+    matmul: (a, b, options) => matmul(memory, a, b, options),
+    gather: (x, indices, axis) => gather(memory, x, indices, axis),
+    scatterAdd: (shape, indices, updates, axis) => scatterAdd(memory, shape, indices, updates, axis),
+    pad: (x, axis, before, after) => pad(memory, x, axis, before, after),
+    concat: (xs, axis) => concat(memory, xs, axis),
+    linearScan: (a, b, axis, reverse) => linearScan(memory, a, b, axis, reverse),
+    [Symbol.dispose]() {
+      memory.dispose();
+      instance.stop();
+    },
+  };
+}
+
+function storage(memory: WasmMemory): Pick<Backend, "alloc" | "upload" | "write" | "read" | "free" | "synchronize"> {
+  return {
+    alloc: (count, dtype) => memory.alloc(count, dtype),
+    upload(data, dtype) {
+      const { elements, bytes } = dtypeLayout[dtype];
+      const buf = memory.alloc((data.byteLength / bytes) * elements, dtype);
+      memory.bytesOf(buf).set(bytesOf(data));
+      return buf;
+    },
+    write(buf, data, start = 0) {
+      const own = memory.own(buf);
+      const at = byteLengthOf(start, own.dtype);
+      if (at + data.byteLength > own.bytes)
+        throw new InvalidArgumentError(
+          `wasm: writing ${data.byteLength} bytes at element ${start} of ${own.count} ${own.dtype}`,
+        );
+      memory.bytesOf(own).set(bytesOf(data), at);
+    },
+    async read(buf, start = 0, count = buf.count - start) {
+      const own = memory.own(buf);
+      if (!(start >= 0 && count >= 0 && start + count <= own.count))
+        throw new InvalidArgumentError(`wasm: reading ${count} elements from ${start} on of ${own.count}`);
+      const at = byteLengthOf(start, own.dtype);
+      const bytes = new Uint8Array(byteLengthOf(count, own.dtype));
+      bytes.set(memory.bytesOf(own).subarray(at, at + bytes.length));
+      return bytes.buffer;
+    },
+    free: (buf) => memory.free(buf),
+    async synchronize() {},
+  };
+}
+
+function bytesOf(view: ArrayBufferView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+function deviceName(threads: number, wanted: number): string {
+  const version = (globalThis as { process?: { version?: string } }).process?.version;
+  const engine = version === undefined ? (globalThis.navigator?.userAgent ?? "JavaScript") : `Node ${version}`;
+  const shared = threads < wanted ? " (memory cannot be shared here)" : "";
+  return `${engine}, WebAssembly SIMD, ${threads === 1 ? "one thread" : `${threads} threads`}${shared}`;
+}

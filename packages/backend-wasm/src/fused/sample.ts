@@ -1,0 +1,24 @@
+import type { FusedOps } from "@mamba-ts/backend";
+import { operation } from "../runtime/call.js";
+import type { WasmMemory } from "../runtime/memory.js";
+
+/** An integer below 2^53 as two words. */
+function twoWords(n: number): [low: number, high: number] {
+  return [n % 2 ** 32, Math.floor(n / 2 ** 32)];
+}
+
+/** Draws one token per row; see kernels/sample. */
+export function sample(memory: WasmMemory): NonNullable<FusedOps["sample"]> {
+  return {
+    supports: ({ vocab }) => vocab > 0,
+    forward: ({ logits }, { batch, vocab, temperature, topK, topP, minP, seed, counter }) =>
+      operation(memory, (call) => {
+        const from = call.numbers(logits);
+        const token = call.alloc(batch, "int32");
+        const logprob = call.alloc(batch, "float32");
+        const words = memory.words([batch, vocab, topK, ...twoWords(seed), ...twoWords(counter)]);
+        call.kernels.sample(token.at, logprob.at, from, call.scratch(4 * vocab), words, temperature, topP, minP);
+        return { outputs: { token, logprob } };
+      }),
+  };
+}

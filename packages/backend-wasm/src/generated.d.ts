@@ -1,0 +1,9 @@
+// What scripts/build-kernels.mjs writes: modules in base64.
+declare module "*/generated/simd.js" {
+  const base64: string;
+  export default base64;
+}
+declare module "*/generated/threads.js" {
+  const base64: string;
+  export default base64;
+}

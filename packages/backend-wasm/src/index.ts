@@ -1,0 +1,1 @@
+export { createBackend, type WasmBackendOptions } from "./backend.js";

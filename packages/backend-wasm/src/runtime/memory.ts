@@ -1,0 +1,124 @@
+import {
+  BackendMismatchError,
+  type Buf,
+  DisposedError,
+  type DType,
+  DTypeError,
+  dtypeLayout,
+  InvalidArgumentError,
+  type MemoryUse,
+  OutOfMemoryError,
+} from "@mamba-ts/backend";
+import { Heap } from "./heap.js";
+import type { Kernels } from "./kernels.js";
+import type { Instance } from "./module.js";
+
+export const dtypes: ReadonlySet<DType> = new Set<DType>(["float32", "bf16", "f16", "int32", "q8_0"]);
+
+/** A piece of the WebAssembly memory. */
+export class WasmBuf implements Buf {
+  freed = false;
+  constructor(
+    readonly owner: WasmMemory,
+    readonly dtype: DType,
+    readonly count: number,
+    /** Address of its first byte. */
+    readonly at: number,
+    readonly bytes: number,
+  ) {}
+}
+
+export interface MemoryOptions {
+  readonly maxMemoryBytes: number;
+  /** Fill every new buffer with NaN, to show that operations write all of it. */
+  readonly poison: boolean;
+}
+
+/** The backend's memory: counts what is live, and tells its own buffers from others. */
+export class WasmMemory {
+  #disposed = false;
+  #live = 0;
+  #liveBytes = 0;
+  readonly heap: Heap;
+  readonly kernels: Kernels;
+
+  constructor(
+    readonly instance: Instance,
+    readonly options: MemoryOptions,
+  ) {
+    this.heap = new Heap(instance.memory, instance.heapBase, options.maxMemoryBytes);
+    this.kernels = instance.kernels;
+  }
+
+  get use(): MemoryUse {
+    return { liveBuffers: this.#live, liveBytes: this.#liveBytes };
+  }
+
+  /** Uninitialised memory for `count` elements; see `BackendStorage.alloc`. */
+  alloc(count: number, dtype: DType): WasmBuf {
+    if (this.#disposed) throw new DisposedError("wasm: the backend was used after it had been disposed");
+    const bytes = byteLengthOf(count, dtype);
+    const at = bytes > this.options.maxMemoryBytes ? undefined : this.heap.take(bytes);
+    if (at === undefined)
+      throw new OutOfMemoryError(
+        `wasm: no memory for ${bytes} bytes; ${this.#liveBytes} are in use, and all is limited to ${this.options.maxMemoryBytes}`,
+        { hint: "use a smaller batch, shorter chunks, or weights in bf16 or q8_0" },
+      );
+    this.#live++;
+    this.#liveBytes += bytes;
+    // 0xff bytes are NaN in every float format, q8_0's scales included.
+    if (this.options.poison) this.heap.u8.fill(dtype === "int32" ? 0xb6 : 0xff, at, at + bytes);
+    return new WasmBuf(this, dtype, count, at, bytes);
+  }
+
+  /** Gives a buffer back; its memory may be handed out again. */
+  free(buf: Buf): void {
+    const own = this.own(buf, true);
+    own.freed = true;
+    this.#live--;
+    this.#liveBytes -= own.bytes;
+    this.heap.give(own.at, own.bytes);
+  }
+
+  /** The buffer as ours; throws if it is another backend's, has been freed, or the backend is gone. */
+  own(buf: Buf, afterDispose = false): WasmBuf {
+    if (!(buf instanceof WasmBuf) || buf.owner !== this)
+      throw new BackendMismatchError("wasm: a buffer of another backend");
+    if (buf.freed)
+      throw new DisposedError(`wasm: a buffer of ${buf.count} ${buf.dtype} was used after it had been freed`);
+    if (this.#disposed && !afterDispose)
+      throw new DisposedError("wasm: the backend was used after it had been disposed");
+    return buf;
+  }
+
+  /** The bytes of a buffer, as long as the memory does not grow. */
+  bytesOf({ at, bytes }: WasmBuf): Uint8Array {
+    return this.heap.u8.subarray(at, at + bytes);
+  }
+
+  /** Writes numbers where the next kernel call finds them, and returns their address. */
+  words(numbers: readonly number[]): number {
+    if (numbers.length > 1024) throw new InvalidArgumentError(`wasm: ${numbers.length} axes and strides, at most 1024`);
+    this.heap.i32.set(numbers, this.instance.wordsAt / 4);
+    return this.instance.wordsAt;
+  }
+
+  /** Allows no further use. Buffers that are still live may be freed. */
+  dispose(): void {
+    this.#disposed = true;
+  }
+}
+
+/** Bytes that `count` elements take; `count` must be a whole number of the dtype's blocks. */
+export function byteLengthOf(count: number, dtype: DType): number {
+  if (!dtypes.has(dtype))
+    throw new DTypeError(`wasm: no ${dtype}; there are ${[...dtypes].join(", ")}`, {
+      hint: "backend-cpu computes in float64",
+    });
+  const { elements, bytes } = dtypeLayout[dtype];
+  if (!(count >= 0) || count % elements !== 0)
+    throw new InvalidArgumentError(
+      `wasm: ${count} is no number of ${dtype} elements${elements === 1 ? "" : `, which come in blocks of ${elements}`}`,
+    );
+  return (count / elements) * bytes;
+}

@@ -1,0 +1,88 @@
+/// <reference path="../generated.d.ts" />
+import { UnsupportedError } from "@mamba-ts/backend";
+import { guarded, type Kernels } from "./kernels.js";
+import { canShareMemory, mayWait, type Stop, startWorker } from "./threads.js";
+
+export interface Instance {
+  readonly kernels: Kernels;
+  readonly memory: WebAssembly.Memory;
+  /** The first address that is free. */
+  readonly heapBase: number;
+  /** Where lists of numbers for the next call go. */
+  readonly wordsAt: number;
+  /** This thread included. */
+  readonly threads: number;
+  /** Ends the workers. */
+  stop(): void;
+}
+
+const PAGE = 65536;
+/** Code, constants, the main thread's stack, and a little to start with. */
+const INITIAL_BYTES = 8 * 2 ** 20;
+/** As the linker gives the main thread. */
+const STACK_BYTES = 2 ** 19;
+
+/** Compiles the kernels that this engine can run, gives them a memory, and starts workers where there are to be threads. */
+export async function instantiate(maxMemoryBytes: number, wantedThreads: number): Promise<Instance> {
+  if (typeof WebAssembly === "undefined")
+    throw new UnsupportedError("wasm: this engine has no WebAssembly", {
+      hint: "use @mamba-ts/backend-cpu; a page's content security policy must allow 'wasm-unsafe-eval'",
+    });
+  const memory = wantedThreads > 1 && canShareMemory() ? sharedMemory(maxMemoryBytes) : undefined;
+  if (memory === undefined) {
+    const module = await compile((await import("../../generated/simd.js")).default);
+    return start(module, new WebAssembly.Memory(pages(maxMemoryBytes)), 1);
+  }
+  return start(await compile((await import("../../generated/threads.js")).default), memory, wantedThreads);
+}
+
+function pages(maxMemoryBytes: number): { initial: number; maximum: number } {
+  return { initial: INITIAL_BYTES / PAGE, maximum: Math.floor(maxMemoryBytes / PAGE) };
+}
+
+/** Shared memory, which some systems reserve at once: undefined where there is not as much. */
+function sharedMemory(maxMemoryBytes: number): WebAssembly.Memory | undefined {
+  try {
+    return new WebAssembly.Memory({ ...pages(maxMemoryBytes), shared: true });
+  } catch {
+    return undefined;
+  }
+}
+
+async function compile(base64: string): Promise<WebAssembly.Module> {
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
+  try {
+    return await WebAssembly.compile(bytes);
+  } catch (cause) {
+    throw new UnsupportedError("wasm: this engine cannot compile the kernels: it may lack SIMD", {
+      hint: "Node 20, Chrome 91, Firefox 89, Safari 16.4 or later; or use @mamba-ts/backend-cpu",
+      cause,
+    });
+  }
+}
+
+async function start(module: WebAssembly.Module, memory: WebAssembly.Memory, threads: number): Promise<Instance> {
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+  const kernels = guarded(exports);
+  const base = (exports["__heap_base"] as WebAssembly.Global).value as number;
+  const firstStack = Math.ceil(base / PAGE) * PAGE;
+  const workers: Stop[] = [];
+  if (threads > 1) {
+    kernels.set_threads(threads, mayWait() ? 1 : 0);
+    for (let i = 1; i < threads; i++)
+      workers.push(startWorker({ module, memory, stack: firstStack + i * STACK_BYTES }));
+  }
+  return {
+    kernels,
+    memory,
+    heapBase: firstStack + (threads - 1) * STACK_BYTES,
+    wordsAt: (exports["words_at"] as () => number)(),
+    threads,
+    stop: () => {
+      if (threads > 1) kernels.stop();
+      for (const stop of workers) stop();
+    },
+  };
+}

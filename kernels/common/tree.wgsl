@@ -1,13 +1,17 @@
-// Sum over the 256 threads of a workgroup, for all of them.
-var<workgroup> tree: array<f32, 256>;
+// Sum over the THREADS of a workgroup, for all of them, with two barriers: sixteen at a time, then those sums.
+const THREADS: u32 = 256u; // @specialize
+var<workgroup> tree: array<f32, THREADS>;
+var<workgroup> branches: array<f32, THREADS / 16u>;
 fn sum_of_all(value: f32, lid: u32) -> f32 {
   tree[lid] = value;
   workgroupBarrier();
-  for (var s = 128u; s > 0u; s /= 2u) {
-    if (lid < s) { tree[lid] += tree[lid + s]; }
-    workgroupBarrier();
+  if (lid < THREADS / 16u) {
+    var sum = 0.0;
+    for (var k = 0u; k < 16u; k++) { sum += tree[16u * lid + k]; }
+    branches[lid] = sum;
   }
-  let total = tree[0];
   workgroupBarrier();
+  var total = 0.0;
+  for (var k = 0u; k < THREADS / 16u; k++) { total += branches[k]; }
   return total;
 }

@@ -7,27 +7,32 @@ struct Params { rows: u32, vocab: u32, first: u32 }
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>;
 @group(0) @binding(3) var<storage, read_write> log_sums: array<f32>;
 @group(1) @binding(0) var<uniform> p: Params;
-var<workgroup> parts: array<vec2f, 256>;
+const THREADS: u32 = 256u; // @specialize
+var<workgroup> parts: array<vec2f, THREADS>;
+var<workgroup> joined: array<vec2f, THREADS / 16u>;
 // Maximum and sum of exp(logit - maximum) of two sets.
 fn join(a: vec2f, b: vec2f) -> vec2f {
   let top = max(a.x, b.x);
   return vec2f(top, a.y * exp(a.x - top) + b.y * exp(b.x - top));
 }
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let row = flat_group(id, groups);
   if (row >= p.rows) { return; }
   let base = row * p.vocab;
   var own = vec2f(-3.0e38, 0.0);
-  for (var v = lid; v < p.vocab; v += 256u) { own = join(own, vec2f(logits[base + v], 1.0)); }
+  for (var v = lid; v < p.vocab; v += THREADS) { own = join(own, vec2f(logits[base + v], 1.0)); }
   parts[lid] = own;
   workgroupBarrier();
-  for (var s = 128u; s > 0u; s /= 2u) {
-    if (lid < s) { parts[lid] = join(parts[lid], parts[lid + s]); }
-    workgroupBarrier();
+  if (lid < THREADS / 16u) {
+    for (var k = 1u; k < 16u; k++) { parts[16u * lid] = join(parts[16u * lid], parts[16u * lid + k]); }
+    joined[lid] = parts[16u * lid];
   }
+  workgroupBarrier();
   if (lid != 0u) { return; }
-  let log_sum = parts[0].x + log(parts[0].y);
+  var all = joined[0];
+  for (var k = 1u; k < THREADS / 16u; k++) { all = join(all, joined[k]); }
+  let log_sum = all.x + log(all.y);
   log_sums[p.first + row] = log_sum;
   let wanted = targets[p.first + row];
   var logit = 0.0;

@@ -20,7 +20,7 @@ fn w_of(row: u32, j: u32) -> f32 {
   if (HAS_WEIGHT) { w *= weight[j]; }
   return w;
 }
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let row = flat_group(id, groups);
   if (row >= p.rows) { return; }
@@ -28,14 +28,14 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   let scale = stats[2u * row + 1u];
   var along = 0.0;
   var offset = 0.0;
-  for (var j = lid; j < p.width; j += 256u) {
+  for (var j = lid; j < p.width; j += THREADS) {
     let w = w_of(row, j);
     along += w * (s[p.s_start + row * p.s_pitch + j] - mean) * scale;
     offset += w;
   }
   along = sum_of_all(along, lid) / f32(p.width);
   if (IS_LAYER) { offset = sum_of_all(offset, lid) / f32(p.width); } else { offset = 0.0; }
-  for (var j = lid; j < p.width; j += 256u) {
+  for (var j = lid; j < p.width; j += THREADS) {
     let v = (s[p.s_start + row * p.s_pitch + j] - mean) * scale;
     var g = scale * (w_of(row, j) - offset - v * along);
     if (HAS_GSUM) { g += gsum[row * p.width + j]; }

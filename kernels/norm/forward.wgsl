@@ -20,23 +20,23 @@ fn value(row: u32, j: u32) -> f32 {
   if (HAS_RESIDUAL) { v += residual[row * p.width + j]; }
   return v;
 }
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let row = flat_group(id, groups);
   if (row >= p.rows) { return; }
   var mean = 0.0;
   if (IS_LAYER) {
     var sum = 0.0;
-    for (var j = lid; j < p.width; j += 256u) { sum += value(row, j); }
+    for (var j = lid; j < p.width; j += THREADS) { sum += value(row, j); }
     mean = sum_of_all(sum, lid) / f32(p.width);
   }
   var square = 0.0;
-  for (var j = lid; j < p.width; j += 256u) {
+  for (var j = lid; j < p.width; j += THREADS) {
     let v = value(row, j) - mean;
     square += v * v;
   }
   let scale = 1.0 / sqrt(sum_of_all(square, lid) / f32(p.width) + p.eps);
-  for (var j = lid; j < p.width; j += 256u) {
+  for (var j = lid; j < p.width; j += THREADS) {
     let s = value(row, j);
     var v = (s - mean) * scale;
     if (HAS_WEIGHT) { v *= weight[j]; }

@@ -13,7 +13,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> token: array<u32>;
 @group(0) @binding(2) var<storage, read_write> logprob: array<f32>;
 @group(1) @binding(0) var<uniform> p: Params;
-var<workgroup> champions: array<vec2u, 256>;
+var<workgroup> champions: array<vec2u, THREADS>;
+var<workgroup> finalists: array<vec2u, THREADS / 16u>;
 
 fn multiply_high(a: u32, b: u32) -> u32 {
   let a_low = a & 0xffffu;
@@ -49,35 +50,37 @@ fn order(x: f32) -> u32 {
   let u = bitcast<u32>(x);
   return select(u | 0x80000000u, ~u, (u & 0x80000000u) != 0u);
 }
+fn better(a: vec2u, b: vec2u) -> vec2u {
+  if (b.x > a.x || (b.x == a.x && b.y < a.y)) { return b; }
+  return a;
+}
 fn best_of_all(own: vec2u, lid: u32) -> vec2u {
   champions[lid] = own;
   workgroupBarrier();
-  for (var s = 128u; s > 0u; s /= 2u) {
-    if (lid < s) {
-      let a = champions[lid];
-      let b = champions[lid + s];
-      if (b.x > a.x || (b.x == a.x && b.y < a.y)) { champions[lid] = b; }
-    }
-    workgroupBarrier();
+  if (lid < THREADS / 16u) {
+    var best = champions[16u * lid];
+    for (var k = 1u; k < 16u; k++) { best = better(best, champions[16u * lid + k]); }
+    finalists[lid] = best;
   }
-  let best = champions[0];
   workgroupBarrier();
+  var best = finalists[0];
+  for (var k = 1u; k < THREADS / 16u; k++) { best = better(best, finalists[k]); }
   return best;
 }
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let row = flat_group(id, groups);
   if (row >= p.batch) { return; }
   let base = row * p.vocab;
   var own = vec2u(0u, 0xffffffffu);
-  for (var v = lid; v < p.vocab; v += 256u) {
+  for (var v = lid; v < p.vocab; v += THREADS) {
     let key = order(logits[base + v]);
     if (key > own.x || own.y == 0xffffffffu) { own = vec2u(key, v); }
   }
   let top = best_of_all(own, lid);
   let largest = logits[base + top.y];
   var mass = 0.0;
-  for (var v = lid; v < p.vocab; v += 256u) { mass += exp(logits[base + v] - largest); }
+  for (var v = lid; v < p.vocab; v += THREADS) { mass += exp(logits[base + v] - largest); }
   let log_sum = largest + log(sum_of_all(mass, lid));
   var chosen = top.y;
   if (p.temperature > 0.0) {
@@ -89,14 +92,14 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
       for (var bit = 0u; bit < 32u; bit++) {
         let mid = low + (high - low) / 2u + ((high - low) & 1u);
         var count = 0.0;
-        for (var v = lid; v < p.vocab; v += 256u) { count += select(0.0, 1.0, order(logits[base + v]) >= mid); }
+        for (var v = lid; v < p.vocab; v += THREADS) { count += select(0.0, 1.0, order(logits[base + v]) >= mid); }
         if (sum_of_all(count, lid) >= f32(p.top_k)) { low = mid; } else { high = max(low, mid - 1u); }
       }
       least = low;
     }
     if (p.top_p < 1.0) {
       var kept = 0.0;
-      for (var v = lid; v < p.vocab; v += 256u) {
+      for (var v = lid; v < p.vocab; v += THREADS) {
         let l = logits[base + v];
         if (order(l) >= least) { kept += exp((l - largest) / p.temperature); }
       }
@@ -106,7 +109,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
       for (var bit = 0u; bit < 32u; bit++) {
         let mid = low + (high - low) / 2u + ((high - low) & 1u);
         var reached = 0.0;
-        for (var v = lid; v < p.vocab; v += 256u) {
+        for (var v = lid; v < p.vocab; v += THREADS) {
           let l = logits[base + v];
           if (order(l) >= mid) { reached += exp((l - largest) / p.temperature); }
         }
@@ -115,7 +118,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
       least = low;
     }
     own = vec2u(0u, 0xffffffffu);
-    for (var v = lid; v < p.vocab; v += 256u) {
+    for (var v = lid; v < p.vocab; v += THREADS) {
       let l = logits[base + v];
       if (order(l) < least || exp((l - largest) / p.temperature) < p.min_p) { continue; }
       let key = order(l / p.temperature + gumbel(random_word(base + v)));

@@ -61,3 +61,8 @@ export function four(values: readonly number[], filling: number, skip = 0): Four
   const end = values.length - skip;
   return [4, 3, 2, 1].map((back) => (end - back >= 0 ? values[end - back]! : filling)) as Four;
 }
+
+/** Threads that share a row of so many elements: enough to fill a large device, few enough that none is idle in a short row. */
+export function threadsFor(width: number): number {
+  return width <= 128 ? 32 : width <= 512 ? 64 : width <= 2048 ? 128 : 256;
+}

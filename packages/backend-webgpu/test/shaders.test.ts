@@ -20,13 +20,14 @@ const values: { readonly [constant: string]: readonly number[] } = {
   D_STATE: [1, 16, 17],
   LANES: [8, 16, 32],
   WIDTH: [1, 80],
+  THREADS: [256, 32, 64, 128],
 };
 /** Constants that belong together. */
 const together: { readonly [kernel: string]: readonly { readonly [constant: string]: number }[] } = {
-  "matmul/tiled": [
-    { BM: 128, BN: 128, BK: 8, TM: 8, TN: 8 },
-    { BM: 64, BN: 64, BK: 16, TM: 4, TN: 4 },
-    { BM: 32, BN: 32, BK: 16, TM: 4, TN: 4 },
+  "matmul/octets": [{ BM: 128, BN: 128, BK: 8 }],
+  "matmul/quads": [
+    { BM: 64, BN: 64, BK: 16 },
+    { BM: 32, BN: 32, BK: 16 },
   ],
   "selective-scan/backward": [
     { D_STATE: 1, CHANNELS: 32, SUB: 16 },

@@ -1,5 +1,6 @@
 import type { Buf, FusedOps } from "@mamba-ts/backend";
 import { multiply } from "../primitives/matmul.js";
+import { threadsFor } from "../shapes.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
 import { inFloat32 } from "./linear.js";
 
@@ -43,7 +44,10 @@ export function linearCrossEntropy(memory: WebGpuMemory): Op {
       const log_sums = memory.alloc(d.rows, "float32");
       overRows(memory, memory.own(args.hidden.buf), weight.buf, d, (logits, first, count) => {
         const params = { rows: count, vocab: d.vocab, first };
-        memory.gpu.run("linear-cross-entropy/loss", { logits, targets, loss, log_sums }, params, { groups: count });
+        memory.gpu.run("linear-cross-entropy/loss", { logits, targets, loss, log_sums }, params, {
+          constants: { THREADS: threadsFor(d.vocab) },
+          groups: count,
+        });
       });
       weight.done();
       if (!save) memory.free(log_sums);

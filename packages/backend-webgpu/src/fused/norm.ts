@@ -1,6 +1,7 @@
 import type { Buf, FusedOps, LayerNormDescriptor, Operand, RmsNormDescriptor } from "@mamba-ts/backend";
 import { reduceMiddle } from "../primitives/axis.js";
 import { place } from "../primitives/shape.js";
+import { threadsFor } from "../shapes.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
 import { optional, rowsOf, splitsFor } from "./operands.js";
 
@@ -31,6 +32,7 @@ function forward(memory: WebGpuMemory, args: Args, d: RmsNormDescriptor, isLayer
     { rows, width, x_start: start, x_pitch: pitch, eps },
     {
       constants: {
+        THREADS: threadsFor(width),
         IS_LAYER: Number(isLayer),
         HAS_RESIDUAL: Number(hasResidual),
         HAS_WEIGHT: Number(hasWeight),
@@ -67,6 +69,7 @@ function backward(
       { rows, width, s_start, s_pitch },
       {
         constants: {
+          THREADS: threadsFor(width),
           IS_LAYER: Number(isLayer),
           HAS_WEIGHT: Number(hasWeight),
           HAS_GY: Number(gy !== undefined),

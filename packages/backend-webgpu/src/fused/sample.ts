@@ -1,4 +1,5 @@
 import type { FusedOps } from "@mamba-ts/backend";
+import { threadsFor } from "../shapes.js";
 import type { WebGpuMemory } from "../storage.js";
 
 const low = (n: number): number => n % 2 ** 32;
@@ -26,7 +27,7 @@ export function sample(memory: WebGpuMemory): NonNullable<FusedOps["sample"]> {
           top_p: topP,
           min_p: minP,
         },
-        { groups: batch },
+        { constants: { THREADS: threadsFor(vocab) }, groups: batch },
       );
       return { outputs: { token, logprob } };
     },

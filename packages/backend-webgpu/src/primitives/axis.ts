@@ -1,7 +1,7 @@
 /** Primitives along one axis: the operand is seen as [outer, n, inner]. */
 import { type ArgReduceOp, type Buf, DTypeError, type Operand, type ReduceOp, type Shape } from "@mamba-ts/backend";
 import type { Located } from "../gpu/gpu.js";
-import { around, sizeOf } from "../shapes.js";
+import { around, sizeOf, threadsFor } from "../shapes.js";
 import type { WebGpuMemory } from "../storage.js";
 import { isHalf } from "./cast.js";
 import { withFloat32 } from "./halves.js";
@@ -26,14 +26,22 @@ export function reduceMiddle(
   const columns = outer * inner;
   // A long axis with few columns is cut up: the pieces' results are reduced once more.
   const least = byRows ? 4096 : STRETCH;
-  const lanes = byRows ? 256 : 1;
+  const lanes = byRows ? threadsFor(n) : 1;
   const wanted = Math.ceil(PLENTY / Math.max(1, columns * lanes));
   const splits = Math.max(1, Math.min(wanted, Math.ceil(n / least), 1024));
   const stretch = Math.ceil(n / splits);
   const y = memory.alloc(columns * splits, dtype);
   const count = y.count;
   if (byRows)
-    memory.gpu.run("reduce/rows", { x, y }, { rows: outer, n, splits, stretch }, { constants: { OP }, groups: count });
+    memory.gpu.run(
+      "reduce/rows",
+      { x, y },
+      { rows: outer, n, splits, stretch },
+      {
+        constants: { OP, THREADS: lanes },
+        groups: count,
+      },
+    );
   else
     memory.gpu.run(
       "reduce/columns",
@@ -60,7 +68,15 @@ export function argReduce(memory: WebGpuMemory, op: ArgReduceOp, x: Operand, axi
   const y = memory.alloc(outer * inner, "int32");
   const constants = { IS_MIN: Number(op === "min"), IS_INT: Number(x.dtype === "int32") };
   if (inner === 1 && n > 32)
-    memory.gpu.run("arg-reduce/rows", { x: from, y }, { rows: outer, n }, { constants, groups: outer });
+    memory.gpu.run(
+      "arg-reduce/rows",
+      { x: from, y },
+      { rows: outer, n },
+      {
+        constants: { ...constants, THREADS: threadsFor(n) },
+        groups: outer,
+      },
+    );
   else
     memory.gpu.run("arg-reduce/columns", { x: from, y }, { count: y.count, n, inner }, { constants, threads: y.count });
   return y;

@@ -31,15 +31,14 @@ export interface Product {
 }
 
 interface Tiles {
+  readonly kernel: "matmul/quads" | "matmul/octets";
   readonly BM: number;
   readonly BN: number;
   readonly BK: number;
-  readonly TM: number;
-  readonly TN: number;
 }
-const large: Tiles = { BM: 128, BN: 128, BK: 8, TM: 8, TN: 8 };
-const medium: Tiles = { BM: 64, BN: 64, BK: 16, TM: 4, TN: 4 };
-const small: Tiles = { BM: 32, BN: 32, BK: 16, TM: 4, TN: 4 };
+const large: Tiles = { kernel: "matmul/octets", BM: 128, BN: 128, BK: 8 };
+const medium: Tiles = { kernel: "matmul/quads", BM: 64, BN: 64, BK: 16 };
+const small: Tiles = { kernel: "matmul/quads", BM: 32, BN: 32, BK: 16 };
 /** Workgroups that keep a large device busy. */
 const PLENTY = 256;
 const MAX_GROUPS = 65_535;
@@ -87,14 +86,14 @@ function addPartials(
 function launch(
   memory: WebGpuMemory,
   { a, b, y, m, n, k, bias, accumulates = false }: Product,
-  tiles: Tiles,
+  { kernel, ...tiles }: Tiles,
   splits: number,
   first: number,
   batch: number,
 ): void {
   const [aBatch, bBatch, yBatch] = [a.batch ?? 0, b.batch ?? 0, y.batch ?? 0];
   memory.gpu.run(
-    "matmul/tiled",
+    kernel,
     { a: a.buf, b: b.buf, bias, y: y.buf },
     {
       m,

@@ -15,7 +15,6 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
   scan: scanBench,
   decode: decodeBench,
   train: trainBench,
-  dispatch: dispatchBench,
   wasm: wasmBench,
   "scan-memory": scanMemoryBench,
   "s4-cost": s4CostBench,

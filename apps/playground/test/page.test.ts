@@ -19,7 +19,6 @@ describe.skipIf(missing)("the page", () => {
   let page: Page;
   const faults: string[] = [];
 
-  const textOf = async (id: string): Promise<string> => (await page.locator(`#${id}`).textContent()) ?? "";
   const textOf = (id: string): Promise<string> =>
     page
       .locator(`#${id}`)

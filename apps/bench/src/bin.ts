@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { isMambaError } from "@mamba-ts/backend";
 import { decodeBench } from "./benches/decode.js";
+import { deviceBench } from "./benches/device.js";
 import { matmulBench } from "./benches/matmul.js";
 import { s4CostBench, s4CostChild } from "./benches/s4-cost.js";
 import { scanBench } from "./benches/scan.js";
@@ -18,11 +19,15 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
   wasm: wasmBench,
   "scan-memory": scanMemoryBench,
   "s4-cost": s4CostBench,
+  device: deviceBench,
 };
+
+/** Those that take minutes on a processor are run when they are named. */
+const onRequest = new Set(["device"]);
 
 const usage = `usage: node dist/bin.js [BENCH...] [--backend NAME-OR-PATH] [--runs N] [--warmup N] [--json] [--picture FILE]
 
-Benchmarks: ${Object.keys(benches).join(", ")}; all by default.
+Benchmarks: ${Object.keys(benches).join(", ")}; all but ${[...onRequest].join(", ")} by default.
   --backend   cpu, wasm, webgpu, cuda, a package, or a path to a module that exports createBackend(); cpu by default
   --runs      timed runs of each subject, at least 3; 20 by default
   --warmup    runs before those; 3 by default
@@ -78,7 +83,8 @@ async function main(): Promise<number> {
     row,
     picture: values.picture,
   };
-  for (const name of positionals.length > 0 ? positionals : Object.keys(benches)) await benches[name]!(context);
+  for (const name of positionals.length > 0 ? positionals : Object.keys(benches).filter((b) => !onRequest.has(b)))
+    await benches[name]!(context);
   // A benchmark that measures against a limit says so through the exit code.
   return Number(process.exitCode ?? 0);
 }

@@ -75,14 +75,14 @@ async function runMeasure(options: Options, backend: Backend): Promise<void> {
   const { model, drafter, books, quick } = options;
   using bytes = await openBytes(model, backend);
   const subwords = await openSubwords(drafter, backend);
-  const prompts = promptsOf(await heldOutText(books), quick ? 3 : 12, 200);
+  const prompts = promptsOf(await heldOutText(books), quick ? 3 : 8, 200);
   const results = [];
   for (const [count, beta] of [
     [1, 1],
     [3, 1],
     [3, 3],
   ] as const) {
-    const result = await measure(bytes, subwords, { prompts, maxTokens: quick ? 60 : 200, subwords: count, beta });
+    const result = await measure(bytes, subwords, { prompts, maxTokens: quick ? 60 : 160, subwords: count, beta });
     results.push(result);
     console.log(
       `${count} subwords per draft, beta ${beta}: ${result.plainBytesPerSecond} -> ${result.draftedBytesPerSecond} bytes per second (${result.speedUp} times), ` +
@@ -98,7 +98,7 @@ async function runRobustness(options: Options, backend: Backend): Promise<void> 
   const { model, drafter, books, quick } = options;
   using bytes = await openBytes(model, backend);
   const subwords = await openSubwords(drafter, backend);
-  const rows = await robustness(bytes, subwords, (await heldOutText(books)).subarray(20_000, quick ? 24_000 : 60_000));
+  const rows = await robustness(bytes, subwords, (await heldOutText(books)).subarray(20_000, quick ? 22_000 : 30_000));
   for (const { noise, bytes: own, subwords: other } of rows)
     console.log(`${noise.padEnd(20)} bytes ${own.toFixed(3)}, subwords ${other.toFixed(3)} bits per byte`);
   const parameters = { bytes: bytes.parameterCount, subwords: subwords.model.parameterCount };

@@ -63,6 +63,7 @@ export function robustnessPicture(rows: readonly Robustness[]): string {
       `<text x="170" y="${82 + i * 56}" text-anchor="end">${noise}</text>${bar(60 + i * 56, a, "#1f6fb4")}${bar(78 + i * 56, b, "#d1893b")}`,
   );
   return `<svg xmlns="http://www.w3.org/2000/svg" width="640" height="${70 + added.length * 56}" viewBox="0 0 640 ${70 + added.length * 56}" font-family="system-ui, sans-serif" font-size="13">
+<title>What noise costs a byte model and a subword model</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="20" y="22" fill="#222">bits per byte that noise adds; as it is: <tspan fill="#1f6fb4">bytes ${clean.bytes.toFixed(2)}</tspan>, <tspan fill="#d1893b">subwords ${clean.subwords.toFixed(2)}</tspan></text>
 ${body.join("\n")}

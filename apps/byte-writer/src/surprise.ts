@@ -48,6 +48,7 @@ export function surprisePicture(text: Uint8Array, bits: Float64Array): string {
   const [width, height] = [40 + COLUMNS * CELL, 70 + row * LINE];
   const mean = bits.subarray(1).reduce((a, b) => a + b, 0) / (bits.length - 1);
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width.toFixed(0)}" height="${height}" viewBox="0 0 ${width.toFixed(0)} ${height}" font-family="ui-monospace, monospace" font-size="14">
+<title>Surprise of every byte of a text</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="20" y="24" font-family="system-ui, sans-serif" font-size="13" fill="#444">surprise of every byte, from 0 to 10 bits; ${mean.toFixed(2)} bits on average</text>
 ${cells.join("\n")}

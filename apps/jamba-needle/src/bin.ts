@@ -11,27 +11,18 @@ import { heatMap } from "./picture.js";
 
 const full: Settings = {
   dModel: 32,
-  nLayer: 4,
-  steps: 400,
-  batch: 32,
-  length: 32,
-  facts: 2,
-  lr: 3e-3,
-  seed: 1,
-  lengths: [16, 32, 64, 128, 256],
-  depths: [0, 0.25, 0.5, 0.75, 1],
-  needles: 32,
-};
-const quick: Settings = {
-  ...full,
-  dModel: 16,
   nLayer: 2,
-  steps: 60,
-  batch: 16,
-  lengths: [16, 32, 64],
-  depths: [0, 0.5, 1],
+  steps: 300,
+  batch: 8,
+  length: 16,
+  facts: 2,
+  lr: 5e-3,
+  seed: 1,
+  lengths: [12, 16, 32, 64, 128],
+  depths: [0, 0.25, 0.5, 0.75, 1],
   needles: 16,
 };
+const quick: Settings = { ...full, dModel: 16, steps: 60, lengths: [12, 24, 48], depths: [0, 0.5, 1], needles: 12 };
 
 async function main(): Promise<number> {
   const { values } = parseArgs({

@@ -23,6 +23,7 @@ export function heatMap(results: readonly Result[], { lengths, depths, length, f
     return `<text x="${x0}" y="${top - 12}" fill="#222">${names[kind]}, ${parameters.toLocaleString("en-US")} parameters</text>${cells.join("")}${axis.join("")}`;
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12">
+<title>Recall of planted facts by length and depth</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="16" y="24" fill="#222">% of planted facts recalled, ${facts} in a text; trained on ${length} tokens</text>
 ${lengths.map((n, l) => `<text x="${left - 8}" y="${top + l * cell + 24}" text-anchor="end" fill="#555">${n}</text>`).join("")}

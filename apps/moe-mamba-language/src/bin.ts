@@ -15,15 +15,15 @@ import { loadPicture, lossPicture } from "./pictures.js";
 
 const heldOut = "carroll-alice.txt";
 const full: Settings = {
-  dModel: 64,
+  dModel: 48,
   nLayer: 2,
   nExperts: 8,
-  steps: 300,
-  batch: 4,
+  steps: 200,
+  batch: 2,
   length: 256,
   lr: 4e-3,
   seed: 1,
-  evalBytes: 16_384,
+  evalBytes: 8192,
 };
 const quick: Settings = { ...full, dModel: 32, steps: 40, batch: 2, length: 128, evalBytes: 2048 };
 

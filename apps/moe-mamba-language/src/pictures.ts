@@ -16,6 +16,7 @@ export function lossPicture(runs: readonly Run[]): string {
   const y = (v: number): number => top + ((height - top - bottom) * (high - Math.min(high, v))) / (high - low);
   const grid = Array.from({ length: Math.round((high - low) * 2) + 1 }, (_, i) => low + i / 2);
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12">
+<title>Loss with and without experts</title>
 <rect width="100%" height="100%" fill="white"/>
 ${grid.map((v) => `<path d="M${left} ${y(v).toFixed(1)}H${width - 16}" stroke="#e5e5e5"/><text x="${left - 8}" y="${(y(v) + 4).toFixed(1)}" text-anchor="end" fill="#555">${v.toFixed(1)}</text>`).join("\n")}
 ${smooth.map((s, r) => `<path d="${s.map((v, i) => `${i === 0 ? "M" : "L"}${x(i).toFixed(1)} ${y(v).toFixed(1)}`).join("")}" fill="none" stroke="${colours[r]}" stroke-width="1.8"/>`).join("\n")}
@@ -36,6 +37,7 @@ export function loadPicture({ load, nExperts, dropped }: Run): string {
     }),
   );
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12">
+<title>Where the tokens went</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="16" y="22" fill="#222">% of tokens per expert; ${(100 * dropped).toFixed(1)} % find their expert full</text>
 ${load.map((_, l) => `<text x="${left - 8}" y="${top + l * cell + 21}" text-anchor="end" fill="#555">layer ${l}</text>`).join("\n")}

@@ -12,18 +12,18 @@ import { confusionPicture, mistakesPicture } from "./pictures.js";
 import { trainSegmentation } from "./segment.js";
 
 const full: Settings = {
-  dModel: 48,
-  nLayer: 3,
+  dModel: 32,
+  nLayer: 2,
   patchSize: 4,
-  steps: 400,
-  batch: 32,
+  steps: 300,
+  batch: 16,
   lr: 3e-3,
-  dropPath: 0.05,
+  dropPath: 0,
   shift: 1,
   flip: false,
   seed: 1,
 };
-const quick: Settings = { ...full, dModel: 32, nLayer: 2, steps: 60, batch: 16 };
+const quick: Settings = { ...full, dModel: 24, steps: 60 };
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
@@ -41,7 +41,7 @@ async function main(): Promise<number> {
   const size = Number(values.size);
   if (!(settings.steps >= 1) || !(size >= settings.patchSize))
     throw new RangeError("--steps is at least 1, --size at least a patch");
-  const limits = values.quick ? { train: 4000, test: 300 } : { train: 60_000, test: 2000 };
+  const limits = values.quick ? { train: 4000, test: 300 } : { train: 60_000, test: 1000 };
   const data = await openDataset(values.data ?? mnistFolder(), limits);
   const [train, test] = [atSize(data.train, size), atSize(data.test, size)];
   console.error(

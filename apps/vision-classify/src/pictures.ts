@@ -19,6 +19,7 @@ export function confusionPicture(counts: readonly (readonly number[])[], classes
     });
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12">
+<title>Confusion matrix</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="16" y="24" fill="#222">${right} of ${total} test pictures right, ${((100 * right) / total).toFixed(1)} %; rows: what it is, columns: what was said</text>
 ${classes.map((name, i) => `<text x="${left - 8}" y="${top + i * cell + 26}" text-anchor="end">${name}</text><text x="${left + i * cell + cell / 2 - 1}" y="${top - 8}" text-anchor="middle">${name.slice(0, 6)}</text>`).join("\n")}
@@ -59,6 +60,7 @@ export function mistakesPicture(
   });
   const [width, height] = [24 + columns * cell, 60 + rows * (cell + 16)];
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12">
+<title>Mistakes</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="16" y="24" fill="#222">the first ${wrong.length} mistakes: what it is, <tspan fill="#d64541">what was said</tspan></text>
 ${tiles.join("\n")}

@@ -2,8 +2,12 @@
 // `--variants simd,threads` builds some of them only. Rebuilds are byte-identical.
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import { gzipSync } from "node:zlib";
 import { runClang, runLLVM } from "@yowasp/clang";
+
+// The compiler is 100 MB of WebAssembly that runs for seconds: optimising it first costs more than it saves, half of all the time.
+setFlagsFromString("--liftoff-only");
 
 const kernels = join(import.meta.dirname, "../../../kernels");
 const generated = join(import.meta.dirname, "../generated");

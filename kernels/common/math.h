@@ -33,8 +33,11 @@ INLINE f4 exp2_fraction(f4 f) {
 // 2^y for y <= 128, within 2 ulp; what is below 2^-126 counts as 2^-126. 2^128 is infinity.
 INLINE f4 exp2_normal(f4 y) {
   y = at_least(y, splat(-126.0f));
-  f4 rounded = y + splat(ROUNDER);
-  f4 p = exp2_fraction(y - (rounded - splat(ROUNDER)));
+  // Opaque, or the compiler would keep its negative as one constant more: there are no registers left for it.
+  f4 rounder = splat(ROUNDER);
+  asm("" : "+r"(rounder));
+  f4 rounded = y + rounder;
+  f4 p = exp2_fraction(y - (rounded - rounder));
   return (f4)((i4)p + ((i4)rounded << 23));
 }
 

@@ -7,6 +7,7 @@ constexpr u32 FEW = 4, COLUMNS_AT_ONCE = 4;
 // q8_0: the values of a block times 32 floats, the scale left out.
 INLINE f4 q8_dot(const u8* block, const float* x, f4 sum) {
   f4 s0 = {}, s1 = {};
+#pragma clang loop unroll(full)
   for (u32 j = 0; j < Q8; j += 8) {
     s0 = madd(q8_values(block, j), load(x + j), s0);
     s1 = madd(q8_values(block, j + 4), load(x + j + 4), s1);
@@ -22,6 +23,19 @@ INLINE void dots(const float* x, const void* const* rows, u32 k, float* sums) {
   if constexpr (format == Q8_0) {
     for (; p + Q8 <= k; p += Q8)
       for (u32 r = 0; r < 4; r++) s[r] = q8_dot((const u8*)rows[r] + p / Q8 * Q8_BYTES, x + p, s[r]);
+  } else if constexpr (format == BF16) {
+    // A lane of 32 bits holds two weights, each of which is a float32 once the other is shifted or masked away.
+    f4 t[4] = {};
+    for (; p + 8 <= k; p += 8) {
+      const f4 x0 = load(x + p), x1 = load(x + p + 4);
+      const f4 even = __builtin_shufflevector(x0, x1, 0, 2, 4, 6), odd = __builtin_shufflevector(x0, x1, 1, 3, 5, 7);
+      for (u32 r = 0; r < 4; r++) {
+        const i4 pairs = load((const i32*)((const u16*)rows[r] + p));
+        s[r] = madd((f4)(pairs << 16), even, s[r]);
+        t[r] = madd((f4)(pairs & (i32)0xffff0000), odd, t[r]);
+      }
+    }
+    for (u32 r = 0; r < 4; r++) s[r] += t[r];
   } else {
     f4 t[4] = {};
     for (; p + 8 <= k; p += 8) {

@@ -101,7 +101,7 @@ void pack_a(float* packed, const float* a, u32 a_row, u32 a_column, u32 rows, u3
 // Sums of one tile; `add`: to what is in c.
 INLINE void tile(const float* a, const float* b, u32 depth, float* c, u32 ldc, bool add) {
   f4 c00 = {}, c01 = {}, c02 = {}, c10 = {}, c11 = {}, c12 = {}, c20 = {}, c21 = {}, c22 = {};
-#pragma clang loop unroll_count(4)
+#pragma clang loop unroll_count(2)
   for (u32 p = 0; p < depth; p++, a += MR, b += NR) {
     const f4 b0 = load(b), b1 = load(b + 4), b2 = load(b + 8);
     const f4 a0 = splat(a[0]);

@@ -7,6 +7,7 @@ import { s4CostBench, s4CostChild } from "./benches/s4-cost.js";
 import { scanBench } from "./benches/scan.js";
 import { scanMemoryBench, scanMemoryChild } from "./benches/scan-memory.js";
 import { trainBench } from "./benches/train.js";
+import { wasmBench } from "./benches/wasm.js";
 import { type Context, deviceOf, openBackend } from "./context.js";
 import { formatRow } from "./report.js";
 
@@ -15,6 +16,7 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
   scan: scanBench,
   decode: decodeBench,
   train: trainBench,
+  wasm: wasmBench,
   "scan-memory": scanMemoryBench,
   "s4-cost": s4CostBench,
   device: deviceBench,

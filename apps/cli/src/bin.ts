@@ -74,7 +74,10 @@ command<TrainOptions>(
   "Train a byte-level model on text files; Ctrl-C saves, --resume goes on to the same numbers.",
   (options, context) => train(options, context),
 )
-  .requiredOption("--data <paths...>", "text files, or folders of .txt files")
+  .requiredOption(
+    "--data <paths...>",
+    "text files, or folders of .txt files; for vision-mamba a safetensors file with pixels and labels",
+  )
   .option("--except <names...>", "leave out files whose path ends so", [])
   .option("--valid <path>", "held-out text")
   .requiredOption("--out <folder>", "where the model, its log and its plot go")
@@ -113,10 +116,15 @@ command<GenerateCommandOptions>("generate", "Continue a prompt, streaming.", gen
   .option("--seed <n>", "of the sampling", integer("--seed"), 0)
   .option("--stop <texts...>", "texts that end the continuation", []);
 
-command<EvalOptions>("eval", "Bits per byte and perplexity on a text, or LAMBADA accuracy.", evalModel)
+command<EvalOptions>(
+  "eval",
+  "Bits per byte and perplexity on a text, LAMBADA accuracy, or accuracy on images.",
+  evalModel,
+)
   .requiredOption("--model <folder>", "a checkpoint's folder, or a hub repository")
   .option("--text <path>", "a text file, or a folder of .txt files")
   .option("--lambada <file>", "LAMBADA as JSON lines with a text each")
+  .option("--images <file>", "a safetensors file with pixels and labels, for image models")
   .option("--limit <n>", "tokens or passages at most; 0: all", integer("--limit"), 0)
   .option("--chunk <n>", "tokens per forward pass", integer("--chunk", 1), 1024);
 

@@ -2,6 +2,7 @@
 // `--variants simd,threads` builds some of them only. Rebuilds are byte-identical.
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { runClang, runLLVM } from "@yowasp/clang";
 
 const kernels = join(import.meta.dirname, "../../../kernels");
@@ -25,51 +26,53 @@ const compileFlags = [
   ...["-mllvm", "-disable-lsr", "-Wall", "-Wextra", "-Werror"],
 ];
 const linkFlags = [
-  ...[
-    "wasm-ld",
-    "all.o",
-    "-o",
-    "all.wasm",
-    "--no-entry",
-    "--import-memory",
-    "--max-memory=4294967296",
-    "--stack-first",
-  ],
+  ...["-o", "all.wasm", "--no-entry", "--import-memory", "--max-memory=4294967296", "--stack-first"],
   ...["-z", "stack-size=524288", "--export=__stack_pointer", "--export=__heap_base", "--strip-all"],
   // The C library's logf, sinf and the like; it was compiled without atomics, and needs none.
   ...["-L/usr/lib/wasm32-wasip1", "-lc", "--no-check-features"],
 ];
-/** @type {{ [name: string]: { compile: string[], link: string[] } }} */
+/** @typedef {{ source: string, flags: string[] }} Part */
+/** What is compiled: only the pool knows of threads, and only the operations where the time goes are worth fused multiply-adds. */
+/** @type {{ [object: string]: Part }} */
+const parts = {
+  "pool.o": { source: "pool", flags: [] },
+  "pool-threads.o": { source: "pool", flags: ["-matomics"] },
+  "most.o": { source: "most", flags: [] },
+  "hot.o": { source: "hot", flags: [] },
+  "hot-relaxed.o": { source: "hot", flags: ["-mrelaxed-simd"] },
+};
+const hotOperations = ["matmul", "selective-scan"];
+
+/** @type {{ [name: string]: { objects: string[], flags: string[] } }} */
 const variants = {
-  simd: { compile: [], link: [] },
-  threads: { compile: ["-matomics"], link: ["--shared-memory"] },
+  simd: { objects: ["pool.o", "most.o", "hot.o"], flags: [] },
+  threads: { objects: ["pool-threads.o", "most.o", "hot.o"], flags: ["--shared-memory"] },
+  relaxed: { objects: ["pool.o", "most.o", "hot-relaxed.o"], flags: [] },
+  "relaxed-threads": { objects: ["pool-threads.o", "most.o", "hot-relaxed.o"], flags: ["--shared-memory"] },
 };
 
 /** @typedef {{ [name: string]: string | Tree }} Tree */
 /** @type {Tree} */
 const sources = {};
-/** @type {string[]} */
-const common = [];
-/** @type {string[]} */
-const operations = [];
+/** One translation unit each, since an invocation of the compiler costs more than most files. */
+/** @type {{ [source: string]: string[] }} */
+const units = { pool: [`#include "common/pool.cc"\n`], most: [], hot: [] };
 for (const folder of readdirSync(kernels).sort()) {
   if (!statSync(join(kernels, folder)).isDirectory()) continue;
   /** @type {Tree} */
   const files = {};
-  /** @type {string[]} */
-  const includes = [];
-  for (const file of readdirSync(join(kernels, folder)).sort()) {
-    if (!/\.(cc|h)$/.test(file)) continue;
-    files[file] = readFileSync(join(kernels, folder, file), "utf8");
-    const include = `#include "${folder}/${file}"\n`;
-    if (folder === "common") common.push(include);
-    else if (file.endsWith(".cc")) includes.push(include);
-  }
-  operations.push(`namespace of_${operations.length} {\n${includes.join("")}}\n`);
+  for (const file of readdirSync(join(kernels, folder)).sort())
+    if (/\.(cc|h)$/.test(file)) files[file] = readFileSync(join(kernels, folder, file), "utf8");
   sources[folder] = files;
+  const names = Object.keys(files).map((file) => `${folder}/${file}`);
+  const include = (/** @type {string} */ end) =>
+    names.flatMap((name) => (name.endsWith(end) ? [`#include "${name}"\n`] : [])).join("");
+  const unit = units[hotOperations.includes(folder) ? "hot" : "most"];
+  // A namespace for each operation.
+  if (folder !== "common") unit?.push(`namespace of_${unit.length} {\n${include(".cc")}}\n`);
+  else for (const each of [units["most"], units["hot"]]) each?.unshift(include(".h"));
 }
-// One translation unit, since an invocation of the compiler costs more than most files; a namespace for each operation.
-sources["all.cc"] = [...common, ...operations].join("");
+for (const [name, lines] of Object.entries(units)) sources[`${name}.cc`] = lines.join("");
 
 /** @param {() => Promise<any>} step @param {string} what */
 async function must(step, what) {
@@ -97,17 +100,26 @@ rmSync(generated, { recursive: true, force: true });
 mkdirSync(generated, { recursive: true });
 const at = process.argv.indexOf("--variants");
 const chosen = at < 0 ? Object.keys(variants) : (process.argv[at + 1] ?? "").split(",");
+/** @type {{ [object: string]: Uint8Array }} */
+const compiled = {};
 for (const name of chosen) {
-  const { compile, link } = variants[name] ?? { compile: [], link: [] };
-  const objects = await must(
-    () => runClang([...compileFlags, ...compile, "all.cc", "-o", "all.o"], sources, options),
-    `compiling ${name}`,
-  );
-  const linked = await must(() => runLLVM([...linkFlags, ...link], objects, options), `linking ${name}`);
+  const variant = variants[name];
+  if (variant === undefined) throw new Error(`no variant ${name}; there are ${Object.keys(variants).join(", ")}`);
+  for (const object of variant.objects) {
+    const { source, flags } = /** @type {Part} */ (parts[object]);
+    compiled[object] ??= (
+      await must(
+        () => runClang([...compileFlags, ...flags, `${source}.cc`, "-o", object], sources, options),
+        `compiling ${object}`,
+      )
+    )[object];
+  }
+  const flags = [...variant.objects, ...linkFlags, ...variant.flags];
+  const linked = await must(() => runLLVM(["wasm-ld", ...flags], compiled, options), `linking ${name}`);
   const wasm = Buffer.from(linked["all.wasm"]);
   writeFileSync(
     join(generated, `${name}.js`),
     `// The kernels compiled to WebAssembly: ${wasm.length} bytes.\nexport default "${wasm.toString("base64")}";\n`,
   );
-  console.error(`${name}: ${wasm.length} bytes`);
+  console.error(`${name}: ${wasm.length} bytes, ${gzipSync(wasm).length} gzipped`);
 }

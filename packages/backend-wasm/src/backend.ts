@@ -6,7 +6,7 @@ import { binary, compare, unary, where } from "./primitives/elementwise.js";
 import { matmul } from "./primitives/matmul.js";
 import { concat, copy, pad } from "./primitives/move.js";
 import { byteLengthOf, dtypes, WasmMemory } from "./runtime/memory.js";
-import { instantiate } from "./runtime/module.js";
+import { type Instance, instantiate } from "./runtime/module.js";
 import { defaultThreads } from "./runtime/threads.js";
 
 export interface WasmBackendOptions {
@@ -43,7 +43,7 @@ export async function createBackend({
   return {
     name: "wasm",
     apiVersion: API_VERSION,
-    device: deviceName(instance.threads, threads),
+    device: deviceName(instance, threads),
     dtypes,
     preferredWeightDtype: "float32",
     limits: { maxBufferBytes: maxMemoryBytes },
@@ -109,9 +109,9 @@ function bytesOf(view: ArrayBufferView): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
-function deviceName(threads: number, wanted: number): string {
+function deviceName({ threads, relaxed }: Instance, wanted: number): string {
   const version = (globalThis as { process?: { version?: string } }).process?.version;
   const engine = version === undefined ? (globalThis.navigator?.userAgent ?? "JavaScript") : `Node ${version}`;
   const shared = threads < wanted ? " (memory cannot be shared here)" : "";
-  return `${engine}, WebAssembly SIMD, ${threads === 1 ? "one thread" : `${threads} threads`}${shared}`;
+  return `${engine}, WebAssembly ${relaxed ? "relaxed " : ""}SIMD, ${threads === 1 ? "one thread" : `${threads} threads`}${shared}`;
 }

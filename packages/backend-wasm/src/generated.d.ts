@@ -7,3 +7,11 @@ declare module "*/generated/threads.js" {
   const base64: string;
   export default base64;
 }
+declare module "*/generated/relaxed.js" {
+  const base64: string;
+  export default base64;
+}
+declare module "*/generated/relaxed-threads.js" {
+  const base64: string;
+  export default base64;
+}

@@ -10,6 +10,7 @@ import {
   permute,
   reciprocal,
   reshape,
+  scope,
   slice,
   stack,
   sub,
@@ -76,7 +77,8 @@ export function cauchyKernel({ A, P, B, C, dt }: DplrModes, length: number): Ten
   for (let start = 0; start < bins; start += tile) {
     const end = Math.min(bins, start + tile);
     const compute = (): Tensor => spectrumTile(weights, size, damping, channels, length, start, end);
-    tiles.push(tile >= bins ? compute() : checkpoint(compute));
+    // Where nothing is recorded, `checkpoint` has no scope of its own.
+    tiles.push(tile >= bins ? compute() : checkpoint(() => scope(compute)));
   }
   const spectrum = concat(tiles, 2); // [heads, channels, bins, 2]
   return permute(irfft(spectrum, length), [1, 0, 2]);

@@ -1,5 +1,19 @@
-import { add, concat, flip, irfft, mul, pad, rfft, slice, stack, sub, type Tensor, unsqueeze } from "@mamba-ts/tensor";
-import { fromPairs } from "./complex-tensor.js";
+import {
+  add,
+  concat,
+  flip,
+  irfft,
+  mul,
+  pad,
+  rfft,
+  scope,
+  slice,
+  stack,
+  sub,
+  type Tensor,
+  unsqueeze,
+} from "@mamba-ts/tensor";
+import { type ComplexTensor, fromPairs, parts } from "./complex-tensor.js";
 
 /** The smallest even length of at least n with no prime factor above 5: transforms of such lengths are short chains. */
 export function fastLength(n: number): number {
@@ -18,12 +32,21 @@ export function fastLength(n: number): number {
 export function fftConvolution(u: Tensor, kernel: Tensor, backward?: Tensor): Tensor {
   const length = u.shape[2]!;
   const size = fastLength(2 * length);
-  const taps =
+  const padded = (kernel: Tensor): Tensor =>
     backward === undefined
       ? pad(kernel, 2, 0, size - length)
       : concat([pad(kernel, 2, 0, size - 2 * length), flip(backward, 2)], 2); // tap -1 - i lies at size - 1 - i
-  const a = fromPairs(unsqueeze(rfft(pad(u, 2, 0, size - length)), 1)); // [batch, 1, heads, bins]
-  const b = fromPairs(rfft(taps)); // [channels, heads, bins]
-  const product = stack([sub(mul(a.re, b.re), mul(a.im, b.im)), add(mul(a.re, b.im), mul(a.im, b.re))], 4);
+  // Scopes free what a step leaves behind before the next one begins.
+  const spectrum = (x: () => Tensor): ComplexTensor => scope(() => fromPairs(rfft(x())));
+  const product = scope(() => {
+    const a = parts(
+      spectrum(() => pad(u, 2, 0, size - length)),
+      (t) => unsqueeze(t, 1),
+    ); // [batch, 1, heads, bins]
+    const b = spectrum(() => padded(kernel)); // [channels, heads, bins]
+    const re = scope(() => sub(mul(a.re, b.re), mul(a.im, b.im)));
+    const im = scope(() => add(mul(a.re, b.im), mul(a.im, b.re)));
+    return stack([re, im], 4); // [batch, channels, heads, bins, 2]
+  });
   return slice(irfft(product, size), 3, 0, length); // [batch, channels, heads, length]
 }

@@ -1,4 +1,4 @@
-import { checkpoint, concat, slice, type Tensor } from "@mamba-ts/tensor";
+import { checkpoint, concat, scope, slice, type Tensor } from "@mamba-ts/tensor";
 
 /** No intermediate result of a group of heads exceeds this many bytes. */
 const GROUP_BYTES = 2 ** 23;
@@ -20,7 +20,8 @@ export function byHeads(
   if (size >= heads) return compute((t) => t);
   const groups: Tensor[] = [];
   for (let start = 0; start < heads; start += size)
-    groups.push(checkpoint(() => compute((t) => slice(t, 0, start, start + size))));
+    // Where nothing is recorded, `checkpoint` has no scope of its own.
+    groups.push(checkpoint(() => scope(() => compute((t) => slice(t, 0, start, start + size)))));
   return concat(groups, 0);
 }
 

@@ -178,9 +178,9 @@ it("doubles the length of S4's kernel without changing the system", async () => 
 
 describe("bounded memory", () => {
   /** The same backend with buffers of at most a few kilobytes for compositions, and a note of the largest allocation. */
-  function small(): { readonly backend: Backend; largest(): number } {
+  function small(): { readonly backend: Backend; largest(): number; peak(): number } {
     const own = createCpuBackend();
-    let largest = 0;
+    let [largest, peak] = [0, 0];
     const limited: Backend = new Proxy(own, {
       get(target, key) {
         if (key === "limits") return { ...own.limits, maxBufferBytes: 16_000 };
@@ -190,11 +190,12 @@ describe("bounded memory", () => {
           const out = (member as (...a: unknown[]) => unknown).apply(target, args);
           const count = (out as { count?: number } | undefined)?.count;
           if (typeof count === "number") largest = Math.max(largest, count);
+          peak = Math.max(peak, own.memory().liveBytes);
           return out;
         };
       },
     });
-    return { backend: limited, largest: () => largest };
+    return { backend: limited, largest: () => largest, peak: () => peak };
   }
 
   it.each(kinds.filter(([name]) => !name.includes("shared")))(
@@ -216,6 +217,13 @@ describe("bounded memory", () => {
       const [got, want] = [await run(limited), await run(backend)];
       for (const [i, values] of want.entries()) expect(relativeError(got[i]!, values)).toBeLessThan(1e-9);
       expect(largest()).toBeLessThan(8 * 16 * 1200);
+      // Without a tape, too, a tile is gone when the next one begins.
+      const fresh = small();
+      using kernel = new S4Kernel(config).initialise(fresh.backend, new Rng(5), "float64");
+      kernel.kernelLength = config.mode === "dplr" ? 1200 : 0;
+      scope(() => void kernel.kernel(1200));
+      // All that is live at once is less than two arrays [heads, modes, length] would be.
+      expect(fresh.peak()).toBeLessThan(2 * 8 * (8 * 16 * 1200));
     },
   );
 });

@@ -16,7 +16,7 @@ export interface LossResult<S extends CarriedState> {
  */
 export function languageModelLoss<S extends CarriedState>(
   model: LanguageModel<S>,
-  { tokens, segments }: Batch,
+  { tokens, segments, targets: wanted }: Batch,
   {
     state,
     recompute = false,
@@ -26,7 +26,7 @@ export function languageModelLoss<S extends CarriedState>(
   const inputs = tokens.map((row) => row.subarray(0, row.length - 1));
   const ids = segments?.map((row) => row.subarray(0, row.length - 1));
   const targets = tokens.flatMap((row, r) =>
-    Array.from(row.subarray(1), (id, t) => (isTarget(segments?.[r], t + 1) ? id : -1)),
+    Array.from(row.subarray(1), (id, t) => (wanted?.[r]?.[t + 1] !== 0 && isTarget(segments?.[r], t + 1) ? id : -1)),
   );
   const counted = targets.reduce((n, id) => n + (id >= 0 ? 1 : 0), 0);
   const result = model.forward(inputs, { logits: "none", train, recompute, state, segments: ids });

@@ -70,7 +70,7 @@ export const scanShapes = (length: number, inner: number, state: number) =>
     initialState: [[1, inner, state], -1, 1],
   }) as const satisfies { [K in ScanName]: readonly [readonly number[], number, number] };
 
-function scanInputs(length: number, inner: number, state: number): { readonly [K in ScanName]: Input } {
+export function scanInputs(length: number, inner: number, state: number): { readonly [K in ScanName]: Input } {
   const rng = new Rng(1);
   const shapes = Object.entries(scanShapes(length, inner, state));
   return Object.fromEntries(

@@ -2,9 +2,10 @@ import { existsSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Backend, type FloatDType, InvalidArgumentError } from "@mamba-ts/backend";
-import { atomicWrite, openCheckpoint, saveSafetensors } from "@mamba-ts/checkpoint/node";
+import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import type { Naming } from "@mamba-ts/mamba/load";
 import { familyOf } from "../lib/family.js";
+import { withCheckpoint } from "../lib/model.js";
 import { bytes, type Output } from "../lib/output.js";
 
 export interface ConvertOptions {
@@ -22,17 +23,18 @@ export async function convert(
   const { dtype, naming, out } = options;
   if (resolve(options.model) === resolve(out))
     throw new InvalidArgumentError("convert: --out is the folder that is read");
-  const { config: given, source } = await openCheckpoint(options.model);
-  const family = familyOf(given, source);
-  const model = await family.load(given, source, { backend, signal }).finally(() => source.close());
+  const { family, model } = await withCheckpoint(options.model, async ({ config, source }) => {
+    const found = familyOf(config, source);
+    return { family: found, model: await found.load(config, source, { backend, signal }) };
+  });
   try {
     // First, since it refuses what cannot be said.
-    const config = family.configText(model as never, naming, torchName(dtype));
+    const text = family.configText(model as never, naming, torchName(dtype));
     const tensors = [...model.namedParameters()].flatMap(([name, parameter]) =>
       family.write(name, parameter.value, naming, parameter.dtypeIn(dtype)),
     );
     await saveSafetensors(join(out, "model.safetensors"), tensors, { metadata: { format: "pt" }, signal });
-    await atomicWrite(join(out, "config.json"), config);
+    await atomicWrite(join(out, "config.json"), text);
     for (const file of ["tokenizer.json", "tokenizer_config.json"])
       if (existsSync(join(options.model, file))) await copyFile(join(options.model, file), join(out, file));
     output.result(`${tensors.length} tensors written to ${out} as ${dtype} (${naming} names)`, {

@@ -1,11 +1,12 @@
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import { readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
-import { openCheckpoint, openSafetensorsFile, saveSafetensors } from "@mamba-ts/checkpoint/node";
+import { openSafetensorsFile, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import type { Module } from "@mamba-ts/nn";
 import { cast, scope, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
 import { languageModelLoss } from "@mamba-ts/train";
 import { classificationLoss, type VisionMamba } from "@mamba-ts/vision-mamba";
 import { type Family, familyOf, type TextModel } from "../lib/family.js";
+import { withCheckpoint } from "../lib/model.js";
 import type { Output } from "../lib/output.js";
 
 export interface ForwardCommandOptions {
@@ -26,10 +27,11 @@ export async function forward(
   options: ForwardCommandOptions,
   { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
 ): Promise<void> {
-  const { config, source } = await openCheckpoint(options.model);
-  const family = familyOf(config, source);
-  const { naming } = family.describe(config, source);
-  const { model, compute } = await prepare(family, config, source, { backend, signal }).finally(() => source.close());
+  const { family, naming, model, compute } = await withCheckpoint(options.model, async ({ config, source }) => {
+    const found = familyOf(config, source);
+    const described = found.describe(config, source);
+    return { family: found, naming: described.naming, ...(await prepare(found, config, source, { backend, signal })) };
+  });
   const made: Tensor[] = [];
   try {
     const { results, gradients } = await compute(options);

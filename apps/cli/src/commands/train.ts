@@ -75,6 +75,10 @@ export async function train(
   options: TrainOptions,
   { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
 ): Promise<void> {
+  if (options.arch === "vision-mamba") {
+    const { trainImages } = await import("./train-images.js");
+    return trainImages(options, { backend, output, signal });
+  }
   const text = await openTexts(options.data, options.except);
   const valid = options.valid === undefined ? undefined : await openTexts([options.valid]);
   const made = await newModel(options, backend);

@@ -1,6 +1,8 @@
 import type { Backend, DType } from "@mamba-ts/backend";
 import { InvalidArgumentError } from "@mamba-ts/backend";
 import { ByteTokenizer } from "@mamba-ts/byte-io";
+import type { Checkpoint } from "@mamba-ts/checkpoint";
+import { openCheckpoint } from "@mamba-ts/checkpoint/node";
 import { loadWith, type TextTokenizer } from "@mamba-ts/mamba/load";
 import { expectText, familyOf, type TextModel } from "./family.js";
 import { bytes, type Output } from "./output.js";
@@ -31,6 +33,16 @@ export async function openModel(
   const vocabSize = vocabSizeOf(model);
   if (vocabSize >= 256 && vocabSize <= 264) return { model, tokenizer: new ByteTokenizer() };
   return { model, tokenizer: noTokenizer(path) };
+}
+
+/** Opens a folder for as long as `use` needs it. */
+export async function withCheckpoint<T>(path: string, use: (checkpoint: Checkpoint) => Promise<T>): Promise<T> {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return await use(checkpoint);
+  } finally {
+    await checkpoint.source.close();
+  }
 }
 
 /** Rows of the head: every token, padding of the vocabulary included. */

@@ -1,4 +1,4 @@
-/** Models that `mamba train` makes from its options. All read bytes. */
+/** Text models that `mamba train` makes from its options. All read bytes. */
 import { readFile } from "node:fs/promises";
 import { type Backend, ConfigError } from "@mamba-ts/backend";
 import type { TensorToWrite } from "@mamba-ts/checkpoint";
@@ -11,7 +11,8 @@ import { MoEMamba } from "@mamba-ts/moe-mamba";
 import { moeMambaConfigText, moeMambaTensors } from "@mamba-ts/moe-mamba/load";
 import type { TextModel } from "./family.js";
 
-export const architectures = ["mamba", "mambabyte", "moe-mamba", "jamba"] as const;
+export const textArchitectures = ["mamba", "mambabyte", "moe-mamba", "jamba"] as const;
+export const architectures = [...textArchitectures, "vision-mamba"] as const;
 export type Architecture = (typeof architectures)[number];
 
 /** A model to train, and how to write it. */
@@ -33,7 +34,7 @@ export interface NewModelOptions {
   readonly seed: number;
 }
 
-/** Throws ConfigError for a configuration that cannot be. */
+/** Throws ConfigError for a configuration that cannot be, or a model that reads no text. */
 export async function newModel(options: NewModelOptions, backend: Backend): Promise<NewModel> {
   const { arch = "mamba", dModel, nLayer, dState, seed } = options;
   const extra = options.config === undefined ? {} : await readConfig(options.config);
@@ -69,10 +70,13 @@ export async function newModel(options: NewModelOptions, backend: Backend): Prom
       const model = Jamba.create(config, { backend, seed });
       return { model, config, tensors: () => jambaTensors(model), configText: () => jambaConfigText(model.config) };
     }
+    case "vision-mamba":
+      throw new ConfigError("train: vision-mamba reads images, not text");
   }
 }
 
-async function readConfig(path: string): Promise<object> {
+/** Throws ConfigError if the file is no JSON object. */
+export async function readConfig(path: string): Promise<object> {
   const text = await readFile(path, "utf8").catch((cause: Error) => {
     throw new ConfigError(`${path} cannot be read: ${cause.message}`, { cause });
   });

@@ -12,6 +12,8 @@ export interface Instance {
   readonly wordsAt: number;
   /** This thread included. */
   readonly threads: number;
+  /** Whether multiply-adds are fused. */
+  readonly relaxed: boolean;
   /** Ends the workers. */
   stop(): void;
 }
@@ -29,11 +31,23 @@ export async function instantiate(maxMemoryBytes: number, wantedThreads: number)
       hint: "use @mamba-ts/backend-cpu; a page's content security policy must allow 'wasm-unsafe-eval'",
     });
   const memory = wantedThreads > 1 && canShareMemory() ? sharedMemory(maxMemoryBytes) : undefined;
+  const relaxed = hasRelaxedSimd();
   if (memory === undefined) {
-    const module = await compile((await import("../../generated/simd.js")).default);
-    return start(module, new WebAssembly.Memory(pages(maxMemoryBytes)), 1);
+    const { default: base64 } = await (relaxed
+      ? import("../../generated/relaxed.js")
+      : import("../../generated/simd.js"));
+    return start(await compile(base64), new WebAssembly.Memory(pages(maxMemoryBytes)), 1, relaxed);
   }
-  return start(await compile((await import("../../generated/threads.js")).default), memory, wantedThreads);
+  const { default: base64 } = await (relaxed
+    ? import("../../generated/relaxed-threads.js")
+    : import("../../generated/threads.js"));
+  return start(await compile(base64), memory, wantedThreads, relaxed);
+}
+
+/** Whether the engine has relaxed SIMD, and with it fused multiply-adds: asked by a function of one such instruction. */
+function hasRelaxedSimd(): boolean {
+  const header = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0];
+  return WebAssembly.validate(Uint8Array.of(...header, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11));
 }
 
 function pages(maxMemoryBytes: number): { initial: number; maximum: number } {
@@ -63,7 +77,12 @@ async function compile(base64: string): Promise<WebAssembly.Module> {
   }
 }
 
-async function start(module: WebAssembly.Module, memory: WebAssembly.Memory, threads: number): Promise<Instance> {
+async function start(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+  threads: number,
+  relaxed: boolean,
+): Promise<Instance> {
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
   const kernels = guarded(exports);
   const base = (exports["__heap_base"] as WebAssembly.Global).value as number;
@@ -80,6 +99,7 @@ async function start(module: WebAssembly.Module, memory: WebAssembly.Memory, thr
     heapBase: firstStack + (threads - 1) * STACK_BYTES,
     wordsAt: (exports["words_at"] as () => number)(),
     threads,
+    relaxed,
     stop: () => {
       if (threads > 1) kernels.stop();
       for (const stop of workers) stop();

@@ -3,6 +3,8 @@ import type { Backend } from "@mamba-ts/backend";
 import { createBackend } from "@mamba-ts/backend-webgpu";
 import * as t from "@mamba-ts/tensor";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Gpu } from "../src/gpu/gpu.js";
+import { WebGpuMemory } from "../src/storage.js";
 import { adapterMissing } from "./adapter.js";
 
 const code = (name: string) => expect.objectContaining({ code: name });
@@ -125,5 +127,32 @@ describe.skipIf(adapterMissing !== undefined)("device", () => {
     const { liveBuffers } = backend.memory();
     for (let i = 0; i < 20; i++) await step();
     expect(backend.memory().liveBuffers).toBe(liveBuffers);
+  });
+
+  test("a lost device is a typed error wherever it is met", async () => {
+    const gpu = await Gpu.open({});
+    const memory = new WebGpuMemory(gpu, { poison: false });
+    const buf = memory.upload(Float32Array.of(1, 2), "float32");
+    gpu.device.destroy();
+    await gpu.device.lost;
+    expect(() => memory.alloc(1, "float32")).toThrow(code("device-lost"));
+    expect(() => memory.write(buf, Float32Array.of(3))).toThrow(code("device-lost"));
+    await expect(memory.read(buf)).rejects.toEqual(code("device-lost"));
+    memory.free(buf);
+    expect(memory.use.liveBuffers).toBe(0);
+  });
+
+  test("an invalid launch is thrown by the next read, once, with the kernel and its shapes", async () => {
+    const gpu = await Gpu.open({});
+    const memory = new WebGpuMemory(gpu, { poison: false });
+    const buf = memory.upload(Float32Array.of(1, 2), "float32");
+    const params = { count: 2, run: 2, x_start: 0, x_pitch: 0, y_start: 0, y_pitch: 0 };
+    // A buffer may not be read and written by one kernel.
+    gpu.run("copy/place", { x: buf, y: buf }, params, { threads: 2 });
+    const fault = await memory.read(buf).catch((error: Error & { code?: string }) => error);
+    expect(fault).toMatchObject({ code: "backend", message: expect.stringMatching(/copy\/place .*count 2, run 2/s) });
+    expect(await memory.read(buf).then((bytes) => [...new Float32Array(bytes)])).toEqual([1, 2]);
+    memory.free(buf);
+    gpu.dispose();
   });
 });

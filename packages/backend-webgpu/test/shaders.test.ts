@@ -18,6 +18,7 @@ const values: { readonly [constant: string]: readonly number[] } = {
   WEIGHT: [0, 1, 2, 3],
   INNER_NORM: [0, 1, 2],
   D_STATE: [1, 16, 17],
+  HEAD_DIM: [1, 64, 512],
   LANES: [8, 16, 32],
   WIDTH: [1, 80],
   THREADS: [256, 32, 64, 128],

@@ -178,6 +178,21 @@ describe.skipIf(adapterMissing !== undefined)("sizes", () => {
     await agrees({ ...inputs, marks: marks(2, 500) }, gradients(conv), 2e-4);
   });
 
+  test.each([
+    [130, 130, 4, 2, true],
+    [1, 200, 4, 1, true],
+    [70, 90, 2, 2, false],
+  ])("attention: %i queries, %i keys, %i heads of %i, causal %s", async (queries, keys, heads, kvHeads, causal) => {
+    const inputs = {
+      q: normal(2, queries, heads, 80),
+      k: normal(2, keys, kvHeads, 80),
+      v: normal(2, keys, kvHeads, 80),
+    };
+    const run = ({ q, k, v }: Tensors): Tensors => ({ y: t.attention({ q: q!, k: k!, v: v!, causal }) });
+    await agrees(inputs, run);
+    await agrees(inputs, gradients(run), 2e-4);
+  });
+
   test("norms of long and many rows", async () => {
     for (const norm of [t.rmsNorm, t.layerNorm]) {
       const inputs = { x: normal(300, 700), residual: normal(300, 700), weight: normal(700) };

@@ -1,5 +1,6 @@
 import type { FusedOps } from "@mamba-ts/backend";
 import type { WebGpuMemory } from "../storage.js";
+import { attention } from "./attention.js";
 import { causalConv1d } from "./causal-conv1d.js";
 import { gatedOutput } from "./gated-output.js";
 import { adamw, kvAppend } from "./in-place.js";
@@ -20,6 +21,7 @@ export function fusedOps(memory: WebGpuMemory): FusedOps {
     layerNorm: layerNorm(memory),
     linear: linear(memory),
     linearCrossEntropy: linearCrossEntropy(memory),
+    attention: attention(memory),
     mambaStep: mambaStep(memory),
     adamw: adamw(memory),
     kvAppend: kvAppend(memory),

@@ -1,12 +1,24 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { defineConfig } from "vitest/config";
+import { playwright } from "@vitest/browser-playwright";
+import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
+import { embedKernels } from "./packages/backend-webgpu/scripts/embed.mjs";
 import { testsOnBuilt } from "./packages/config/vitest/built.mjs";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 
 // With TEST_BUILT=1 the same tests meet the packages as they are built.
 const built = process.env["TEST_BUILT"] === "1" ? await testsOnBuilt() : undefined;
+
+// Sources need no build, but this: the shaders as a module.
+embedKernels();
+
+/** WebGPU without a GPU: Chromium's software driver, unless the machine says which driver it wants. */
+const softwareDriver = "/usr/lib/chromium/vk_swiftshader_icd.json";
+const driver =
+  process.env["VK_DRIVER_FILES"] === undefined && existsSync(softwareDriver)
+    ? { VK_DRIVER_FILES: softwareDriver, XDG_RUNTIME_DIR: process.env["XDG_RUNTIME_DIR"] ?? "/tmp" }
+    : {};
 
 /** `@mamba-ts/*` leads to the sources, as in tsconfig.json, so that a test needs no build. */
 function aliasesToSources() {
@@ -17,6 +29,47 @@ function aliasesToSources() {
     find: new RegExp(`^${name.replace("*", "([^/]+)")}$`),
     replacement: root + file.replace("./", "").replace("*", "$1"),
   }));
+}
+
+const chromium = "/usr/bin/chromium";
+
+/**
+ * The WebGPU backend in a real browser, with its software adapter. In CI a missing browser fails; elsewhere the tests are left out,
+ * which is said.
+ */
+function inChromium(): TestProjectInlineConfiguration[] {
+  if (built !== undefined) return [];
+  if (!existsSync(chromium) && process.env["CI"] === undefined) {
+    console.warn(`Not run: tests in Chromium, which is not at ${chromium}`);
+    return [];
+  }
+  return [
+    {
+      extends: true,
+      server: {
+        headers: { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" },
+      },
+      test: {
+        name: "chromium",
+        include: ["packages/backend-webgpu/test/{conformance,device,mamba,shaders}.test.ts"],
+        browser: {
+          enabled: true,
+          headless: true,
+          screenshotFailures: false,
+          provider: playwright({
+            launchOptions: {
+              executablePath: chromium,
+              args: [
+                ...["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--no-first-run"],
+                ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
+              ],
+            },
+          }),
+          instances: [{ browser: "chromium" }],
+        },
+      },
+    },
+  ];
 }
 
 export default defineConfig({
@@ -31,10 +84,13 @@ export default defineConfig({
         test: {
           name: "node",
           environment: "node",
+          // Processes, not threads: Dawn reads the driver's variables from the process.
           pool: "forks",
+          env: driver,
           include: built?.include ?? ["{packages,apps}/*/{src,test}/**/*.test.ts"],
         },
       },
+      ...inChromium(),
     ],
   },
 });

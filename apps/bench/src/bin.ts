@@ -1,8 +1,9 @@
 import { parseArgs } from "node:util";
 import { isMambaError } from "@mamba-ts/backend";
 import { decodeBench } from "./benches/decode.js";
-import { dispatchBench } from "./benches/dispatch.js";
+import { deviceBench } from "./benches/device.js";
 import { matmulBench } from "./benches/matmul.js";
+import { s4CostBench, s4CostChild } from "./benches/s4-cost.js";
 import { scanBench } from "./benches/scan.js";
 import { scanMemoryBench, scanMemoryChild } from "./benches/scan-memory.js";
 import { trainBench } from "./benches/train.js";
@@ -15,18 +16,23 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
   scan: scanBench,
   decode: decodeBench,
   train: trainBench,
-  dispatch: dispatchBench,
   wasm: wasmBench,
   "scan-memory": scanMemoryBench,
+  "s4-cost": s4CostBench,
+  device: deviceBench,
 };
 
-const usage = `usage: node dist/bin.js [BENCH...] [--backend NAME-OR-PATH] [--runs N] [--warmup N] [--json]
+/** Those that take minutes on a processor are run when they are named. */
+const onRequest = new Set(["device"]);
 
-Benchmarks: ${Object.keys(benches).join(", ")}; all by default.
+const usage = `usage: node dist/bin.js [BENCH...] [--backend NAME-OR-PATH] [--runs N] [--warmup N] [--json] [--picture FILE]
+
+Benchmarks: ${Object.keys(benches).join(", ")}; all but ${[...onRequest].join(", ")} by default.
   --backend   cpu, wasm, webgpu, cuda, a package, or a path to a module that exports createBackend(); cpu by default
   --runs      timed runs of each subject, at least 3; 20 by default
   --warmup    runs before those; 3 by default
   --json      one JSON document per line
+  --picture   a file for the plot of s4-cost, as SVG
   --help
 
 docs/benchmarks.md says what the rows mean.`;
@@ -41,6 +47,7 @@ async function main(): Promise<number> {
       json: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
       mode: { type: "string" },
+      picture: { type: "string" },
     },
   });
   if (values.help) {
@@ -49,6 +56,10 @@ async function main(): Promise<number> {
   }
   if (positionals[0] === "scan-memory-child") {
     await scanMemoryChild(values.mode, values.backend);
+    return 0;
+  }
+  if (positionals[0] === "s4-cost-child") {
+    await s4CostChild(values.mode, values.backend);
     return 0;
   }
   const repeats = { runs: Number(values.runs), warmup: Number(values.warmup) };
@@ -63,8 +74,17 @@ async function main(): Promise<number> {
   const emit: Context["emit"] = (text, data) => console.log(values.json ? JSON.stringify(data) : `${text}\n`);
   if (!values.json) console.log(`${device}\n`);
   const row: Context["row"] = (r) => emit(formatRow(r), r);
-  const context: Context = { backend, backendName: values.backend, device, repeats, emit, row };
-  for (const name of positionals.length > 0 ? positionals : Object.keys(benches)) await benches[name]!(context);
+  const context: Context = {
+    backend,
+    backendName: values.backend,
+    device,
+    repeats,
+    emit,
+    row,
+    picture: values.picture,
+  };
+  for (const name of positionals.length > 0 ? positionals : Object.keys(benches).filter((b) => !onRequest.has(b)))
+    await benches[name]!(context);
   // A benchmark that measures against a limit says so through the exit code.
   return Number(process.exitCode ?? 0);
 }

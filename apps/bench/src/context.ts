@@ -11,6 +11,8 @@ export interface Context {
   readonly backendName: string;
   readonly device: string;
   readonly repeats: Repeats;
+  /** Where a benchmark that draws puts its plot. */
+  readonly picture: string | undefined;
   /** A result: lines for people, or one JSON document. */
   emit(text: string, data: object): void;
   row(row: Row): void;

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
+import { readFileSync } from "node:fs";
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import { Command, CommanderError } from "commander";
+import { type BenchOptions, bench } from "./commands/bench.js";
 import { type ConvertOptions, convert } from "./commands/convert.js";
 import { demo } from "./commands/demo.js";
 import { type EvalOptions, evalModel } from "./commands/eval.js";
@@ -9,12 +11,17 @@ import { type GenerateCommandOptions, generateText } from "./commands/generate.j
 import { inspect } from "./commands/inspect.js";
 import { type TrainOptions, train } from "./commands/train.js";
 import { type BackendStatus, chooseBackend, listBackends } from "./lib/backend.js";
+import { architectures } from "./lib/new-model.js";
 import { choice, integer, real, tokenList } from "./lib/numbers.js";
 import { createOutput, type Output, reportError } from "./lib/output.js";
 
 // Asked for before the options are parsed, since what is wrong may be the options.
 const wantsJson = process.argv.includes("--json");
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
 const program = new Command("mamba")
+  .version(version)
   .description("State space models: generate, train, evaluate, inspect, convert.")
   .showHelpAfterError(!wantsJson)
   .configureOutput({
@@ -64,13 +71,18 @@ function command<T>(
 
 command<TrainOptions>(
   "train",
-  "Train a byte-level Mamba on text files; Ctrl-C saves, --resume goes on to the same numbers.",
+  "Train a byte-level model on text files; Ctrl-C saves, --resume goes on to the same numbers.",
   (options, context) => train(options, context),
 )
-  .requiredOption("--data <paths...>", "text files, or folders of .txt files")
+  .requiredOption(
+    "--data <paths...>",
+    "text files, or folders of .txt files; for vision-mamba a safetensors file with pixels and labels",
+  )
   .option("--except <names...>", "leave out files whose path ends so", [])
   .option("--valid <path>", "held-out text")
   .requiredOption("--out <folder>", "where the model, its log and its plot go")
+  .option("--arch <name>", architectures.join(", "), choice("--arch", architectures), "mamba")
+  .option("--config <file>", "JSON with more of the model's configuration, such as nExperts")
   .option("--d-model <n>", "width", integer("--d-model", 1), 96)
   .option("--n-layer <n>", "blocks", integer("--n-layer", 1), 3)
   .option("--d-state <n>", "states per channel", integer("--d-state", 1), 16)
@@ -104,20 +116,25 @@ command<GenerateCommandOptions>("generate", "Continue a prompt, streaming.", gen
   .option("--seed <n>", "of the sampling", integer("--seed"), 0)
   .option("--stop <texts...>", "texts that end the continuation", []);
 
-command<EvalOptions>("eval", "Bits per byte and perplexity on a text, or LAMBADA accuracy.", evalModel)
+command<EvalOptions>(
+  "eval",
+  "Bits per byte and perplexity on a text, LAMBADA accuracy, or accuracy on images.",
+  evalModel,
+)
   .requiredOption("--model <folder>", "a checkpoint's folder, or a hub repository")
   .option("--text <path>", "a text file, or a folder of .txt files")
   .option("--lambada <file>", "LAMBADA as JSON lines with a text each")
+  .option("--images <file>", "a safetensors file with pixels and labels, for image models")
   .option("--limit <n>", "tokens or passages at most; 0: all", integer("--limit"), 0)
   .option("--chunk <n>", "tokens per forward pass", integer("--chunk", 1), 1024);
 
 command<ForwardCommandOptions>(
   "forward",
-  "Run a model on given tokens and write logits, loss, hidden states and gradients.",
+  "Run a model on given tokens or images and write logits, loss, hidden states and gradients.",
   forward,
 )
   .requiredOption("--model <folder>", "a checkpoint's folder")
-  .requiredOption("--input <file>", "a safetensors file with input_ids [B, L]")
+  .requiredOption("--input <file>", "a safetensors file with input_ids [B, L], or pixels [B, C, H, W] and labels [B]")
   .requiredOption("--output <file>", "the safetensors file to write")
   .option("--gradients", "also write grad.NAME for every parameter", false);
 
@@ -140,6 +157,20 @@ command<ConvertOptions>("convert", "Write a checkpoint under another naming or i
     choice("--naming", ["transformers", "state-spaces"]),
     "transformers",
   );
+
+command<BenchOptions>(
+  "bench",
+  "Measure decoding, prefill and training on a backend, beside its limits, and show which ops run fused.",
+  bench,
+)
+  .option("--model <folder>", "a checkpoint's folder, or a hub repository; random weights by default")
+  .option("--d-model <n>", "width", integer("--d-model", 1), 96)
+  .option("--n-layer <n>", "blocks", integer("--n-layer", 1), 3)
+  .option("--d-state <n>", "states per channel", integer("--d-state", 1), 16)
+  .option("--vocab-size <n>", "tokens that there are", integer("--vocab-size", 1), 256)
+  .option("--batch <n>", "sequences per batch", integer("--batch", 1), 2)
+  .option("--length <n>", "tokens per sequence", integer("--length", 1), 256)
+  .option("--runs <n>", "timed runs of each", integer("--runs", 1), 5);
 
 command(
   "backends",

@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -20,12 +21,18 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 const bin = fileURLToPath(new URL("../dist/bin.js", import.meta.url));
 const fixtures = fileURLToPath(new URL("../../../packages/mamba/test/fixtures", import.meta.url));
+/** A backend that this package does not know. */
+const template = fileURLToPath(new URL("../../backend-template/dist/index.js", import.meta.url));
 const isBuilt = existsSync(bin);
 if (!isBuilt) console.warn("The tests of the command are left out: it is not built. Build first: npx pnpm@10 build");
 
 const folder = mkdtempSync(join(tmpdir(), "cli-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const inFolder = (name: string): string => join(folder, name);
+const written = (name: string, content: string): string => {
+  writeFileSync(inFolder(name), content);
+  return inFolder(name);
+};
 
 interface Ended {
   readonly code: number | null;
@@ -36,8 +43,12 @@ interface Ended {
 
 /** Runs `mamba …`; `meanwhile` gets the process. */
 function mamba(args: readonly string[], meanwhile?: (process: ChildProcess) => void): Promise<Ended> {
+  return run(process.execPath, [bin, ...args], meanwhile);
+}
+
+function run(command: string, args: readonly string[], meanwhile?: (process: ChildProcess) => void): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [bin, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
     let [stdout, stderr] = ["", ""];
     child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
@@ -234,6 +245,35 @@ describe.skipIf(!isBuilt)("mamba", () => {
       expect(files.map((f) => readFileSync(f))).toEqual(before);
     });
 
+    test("a run that is there already is not written over", async () => {
+      const before = logged("whole");
+      const ended = await mamba(args("whole"));
+      expect(ended.code).toBe(2);
+      expect(ended.stderr).toMatch(/whole holds a training run already\nHint: --resume/);
+      expect(logged("whole")).toEqual(before);
+    });
+
+    test.skipIf(process.platform === "win32")(
+      "no room while saving: the file is named, nothing half-written stays, and the checkpoint before goes on",
+      async () => {
+        const out = "full";
+        const short = ["--save-every", "10"];
+        const stopped = await mamba(args(out, ...short), after(out, 15, "SIGKILL"));
+        expect(stopped.signal).toBe("SIGKILL");
+        const checkpoint = join(inFolder(out), "training.safetensors");
+        const before = readFileSync(checkpoint);
+        // A limit on the size of a file fails a write in its middle, as a full disk does.
+        const limited = ["-c", 'trap "" XFSZ; ulimit -f 16; exec "$@"', "bash", process.execPath, bin];
+        const ended = await run("bash", [...limited, ...args(out, ...short, "--resume")]);
+        expect(ended.code).not.toBe(0);
+        expect(ended.stderr).toMatch(/full.training\.safetensors could not be written: the disk is full/);
+        expect(readdirSync(inFolder(out)).filter((name) => name.includes("tmp"))).toEqual([]);
+        expect(readFileSync(checkpoint)).toEqual(before);
+        await done(...args(out, ...short, "--resume"));
+        expect(losses(out)).toEqual(losses("whole"));
+      },
+    );
+
     test("--json: one object per step; the model it saves can be evaluated", async () => {
       const { stdout } = await done(...args("json", "--steps", "3", "--valid", text, "--eval-every", "2", "--json"));
       const lines = stdout
@@ -260,10 +300,6 @@ describe.skipIf(!isBuilt)("mamba", () => {
         readFileSync(join(fixtures, "model.safetensors")).subarray(0, bytes),
       );
       return path;
-    };
-    const written = (name: string, content: string): string => {
-      writeFileSync(inFolder(name), content);
-      return inFolder(name);
     };
     const tokens = ["--prompt-tokens", "1,2"];
     const cases: [string, () => string[], RegExp][] = [
@@ -358,11 +394,73 @@ describe.skipIf(!isBuilt)("mamba", () => {
     for (const { available, ...rest } of found) expect(available || "reason" in rest).toBe(true);
   });
 
+  test.skipIf(!existsSync(template))("--backend PATH: somebody else's backend generates and trains", async () => {
+    const name = (text: string) => (JSON.parse(text) as { backend: string }).backend;
+    const tokens = ["--prompt-tokens", "1,2,3", "--temperature", "0", "--max-tokens", "4", "--json"];
+    const generate = (backend: string) => done("generate", "--model", fixtures, ...tokens, "--backend", backend);
+    const [theirs, ours] = await Promise.all([generate(template), generate("cpu")]);
+    expect(JSON.parse(theirs.stdout)).toMatchObject({
+      tokens: (JSON.parse(ours.stdout) as { tokens: number[] }).tokens,
+    });
+    const measured = await done(
+      "bench",
+      "--backend",
+      template,
+      "--d-model",
+      "8",
+      "--length",
+      "8",
+      "--runs",
+      "1",
+      "--json",
+    );
+    expect(name(measured.stdout)).toBe("template");
+    const data = written("template.txt", "Somebody else's backend learns this. ".repeat(10));
+    const small = ["--d-model", "8", "--n-layer", "1", "--length", "16", "--batch", "1", "--steps", "2"];
+    await done("train", "--data", data, "--out", inFolder("template"), ...small, "--backend", template);
+    expect(readFileSync(join(inFolder("template"), "training.jsonl"), "utf8")).toMatch(/"backend":"template"/);
+  });
+
+  test("bench: rates beside bounds, and what ran fused", async () => {
+    const sizes = ["--d-model", "8", "--n-layer", "2", "--d-state", "4", "--length", "16", "--runs", "2"];
+    const { stdout } = await done("bench", ...sizes, "--backend", "cpu", "--json");
+    const { reports } = JSON.parse(stdout) as {
+      reports: { what: string; tokensPerSecond: number; bound: { fraction: number }; ops: object[] }[];
+    };
+    expect(reports.map(({ what }) => what)).toEqual(["decode", "prefill", "training step"]);
+    for (const { tokensPerSecond, bound } of reports) {
+      expect(tokensPerSecond).toBeGreaterThan(0);
+      expect(bound.fraction).toBeGreaterThan(0);
+    }
+    const scan = { op: "selectiveScan", how: "fused", times: 2 };
+    expect(reports[2]!.ops).toEqual(
+      expect.arrayContaining([
+        { ...scan, direction: "forward" },
+        { ...scan, direction: "backward" },
+      ]),
+    );
+    expect((await done("bench", ...sizes, "--backend", "cpu")).stdout).toMatch(/decode: [\d,]+ tokens\/s/);
+  });
+
+  test("--version", async () => {
+    expect((await done("--version")).stdout).toMatch(/^\d+\.\d+\.\d+/);
+  });
+
   test("every command has --help", async () => {
     const { stdout } = await done("--help");
     const commands = [...stdout.matchAll(/^ {2}(\w+) \[/gm)].map((m) => m[1]!).filter((name) => name !== "help");
     expect(commands).toEqual(
-      expect.arrayContaining(["train", "generate", "eval", "forward", "inspect", "convert", "backends", "demo"]),
+      expect.arrayContaining([
+        "train",
+        "generate",
+        "eval",
+        "forward",
+        "inspect",
+        "convert",
+        "bench",
+        "backends",
+        "demo",
+      ]),
     );
     for (const help of await Promise.all(commands.map((name) => done(name, "--help")))) {
       expect(help.stdout).toMatch(/Usage: mamba/);

@@ -9,6 +9,7 @@ import {
 import { binary, compare, where } from "./binary.js";
 import { cast, fill } from "./cast.js";
 import { causalConv1d } from "./fused/causal-conv1d.js";
+import { fft } from "./fused/fft.js";
 import { gatedOutput } from "./fused/gated-output.js";
 import { adamw, kvAppend } from "./fused/in-place.js";
 import { linear } from "./fused/linear.js";
@@ -103,6 +104,7 @@ function fusedOps(memory: CpuMemory): FusedOps {
     gatedOutput: gatedOutput(memory),
     rmsNorm: rmsNorm(memory),
     layerNorm: layerNorm(memory),
+    fft: fft(memory),
     linear: linear(memory),
     linearCrossEntropy: linearCrossEntropy(memory),
     adamw: adamw(memory),

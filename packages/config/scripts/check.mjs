@@ -27,7 +27,10 @@ const steps = {
   kernels: { what: "kernels compiled", run: () => runTool("turbo", ["run", "build:kernels"]) },
   types: {
     what: "types of sources, tests, apps and scripts",
-    run: () => runTool("typescript", ["--noEmit"], { bin: "tsc" }),
+    run: async () => {
+      const generated = await runTool("turbo", ["run", "generate", "--output-logs=errors-only"]);
+      return generated.code === 0 ? runTool("typescript", ["--noEmit"], { bin: "tsc" }) : generated;
+    },
   },
   imports: { what: "import rules and cycles", run: () => script("imports.mjs") },
   lockfile: { what: "no registry host in the lockfile", run: () => script("lockfile.mjs") },

@@ -46,11 +46,13 @@ function readBuilt(pkg) {
     .filter((file) => file.endsWith(".js.map"))
     .flatMap((file) => /** @type {{ sources: string[] }} */ (readJson(join(dist, file))).sources)
     .map((source) => resolve(dist, source));
-  const entries = entryPoints(pkg).map(({ source, built }) => ({
-    file: join(root, built),
-    source: join(root, source),
-    names: exportedNames(join(root, built)),
-  }));
+  const entries = entryPoints(pkg)
+    .flatMap(({ browserTwin, ...main }) => (browserTwin === undefined ? [main] : [main, browserTwin]))
+    .map(({ source, built }) => ({
+      file: join(root, built),
+      source: join(root, source),
+      names: exportedNames(join(root, built)),
+    }));
   return { entries, sources: new Set([...sources, ...entries.map(({ source }) => source)]) };
 }
 
@@ -79,7 +81,9 @@ async function plan(test, built) {
         if (/\.ts$/.test(target) && existsSync(target)) waiting.push(target);
         continue;
       }
-      const entry = built.entries.find((candidate) => satisfies(candidate, target, node));
+      const entry =
+        built.entries.find(({ source }) => source === target) ??
+        built.entries.find((candidate) => satisfies(candidate, node));
       if (entry === undefined) return { redirects, internal: relative(root, target) };
       redirects.set(`${file}\0${specifier}`, entry.file);
     }
@@ -88,12 +92,12 @@ async function plan(test, built) {
 }
 
 /**
+ * Whether an entry point exports all that a statement imports.
+ *
  * @param {EntryPoint} entry
- * @param {string} target the source that is imported
  * @param {Statement} node
  */
-function satisfies(entry, target, node) {
-  if (entry.source === target) return true;
+function satisfies(entry, node) {
   if (node.type !== "ImportDeclaration") return false;
   return node.specifiers.every(
     (specifier) => specifier.type === "ImportSpecifier" && entry.names.has(nameOf(specifier.imported)),

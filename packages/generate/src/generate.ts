@@ -3,6 +3,7 @@ import {
   cast,
   compare,
   div,
+  expectSampleOptions,
   fromHost,
   mul,
   reshape,
@@ -12,7 +13,7 @@ import {
   type Tensor,
   where,
 } from "@mamba-ts/tensor";
-import { StopFilter } from "./stop.js";
+import { Row } from "./row.js";
 import type {
   EndReason,
   GeneratedToken,
@@ -21,35 +22,6 @@ import type {
   GenerativeModel,
   Tokenizer,
 } from "./types.js";
-
-/** One row's continuation: what has been said, and whether it goes on. */
-class Row {
-  readonly #decoder;
-  readonly #filter;
-  reason: EndReason | undefined;
-  constructor(
-    tokenizer: Tokenizer,
-    stops: readonly string[],
-    readonly eosId: number | undefined,
-  ) {
-    this.#decoder = tokenizer.streamDecoder();
-    this.#filter = new StopFilter(stops);
-  }
-
-  take(id: number, isLast: boolean): string {
-    if (id === this.eosId) {
-      this.reason = "eos";
-      return this.#filter.push(this.#decoder.flush()) + this.#filter.flush();
-    }
-    let text = this.#filter.push(this.#decoder.push(id));
-    if (this.#filter.stopped) this.reason = "stop";
-    else if (isLast) {
-      this.reason = "length";
-      text += this.#filter.push(this.#decoder.flush()) + this.#filter.flush();
-    }
-    return text;
-  }
-}
 
 /**
  * Continues a prompt, token by token: `for await (const { text } of generate(…)) …`. Breaking out of the loop frees everything; an abort
@@ -92,6 +64,8 @@ export async function* generateBatch<S extends GenerationState>(
     throw new InvalidArgumentError(`generate: repetitionPenalty is ${repetitionPenalty}, not positive`);
   if (!Number.isInteger(prefillChunk) || prefillChunk < 1)
     throw new InvalidArgumentError(`generate: prefillChunk is ${prefillChunk}`);
+  // Before anything is read: a state that was given has not advanced when an option is refused.
+  expectSampleOptions(options);
   if (stop.includes("")) throw new InvalidArgumentError("generate: a stop string is empty");
   const ids = prompts.map((prompt, r) => {
     const row = Array.from(typeof prompt === "string" ? tokenizer.encode(prompt) : prompt);

@@ -287,6 +287,15 @@ describe.each([
   test("no prompts, and one empty among several", async () => {
     await expect(generateBatch(model, letters, []).next()).rejects.toSatisfy(isCode("invalid-argument"));
     await expect(generateBatch(model, letters, ["a", ""]).next()).rejects.toThrow(/prompt 1 is empty/);
+    const fresh = model.createState(1);
+    const before = await fresh.save();
+    for (const wrong of [{ temperature: -1 }, { topK: 0.5 }, { topP: 0 }, { minP: 2 }, { seed: -1 }])
+      await expect(generate(model, letters, "a", { ...wrong, state: fresh }).next()).rejects.toSatisfy(
+        isCode("invalid-argument"),
+      );
+    // Nothing has been read into it.
+    expect(await fresh.save()).toEqual(before);
+    fresh.dispose();
     const state = model.createState(2);
     await expect(generate(model, letters, "a", { state }).next()).rejects.toSatisfy(isCode("shape"));
     state.dispose();

@@ -26,8 +26,8 @@ export interface MambaConfig {
   readonly norm?: "rms" | "layer";
   readonly normEps?: number;
   readonly tieEmbeddings?: boolean;
-  /** FalconMamba normalises dt, B and C (RMS, without weights) before they are used. */
-  readonly innerNorm?: "none" | "plain";
+  /** RMS norms of dt, B and C before they are used: FalconMamba's have no weights ("plain"), Jamba's have ("weighted"). */
+  readonly innerNorm?: "none" | "plain" | "weighted";
   readonly innerNormEps?: number;
 }
 
@@ -72,7 +72,7 @@ export function resolveConfig(config: MambaConfig): ResolvedMambaConfig {
     if (typeof resolved[key] !== "boolean")
       throw new ConfigError(`config: ${key} is ${String(resolved[key])}, not true or false`);
   choice(resolved, "norm", ["rms", "layer"]);
-  choice(resolved, "innerNorm", ["none", "plain"]);
+  choice(resolved, "innerNorm", ["none", "plain", "weighted"]);
   choice(resolved, "dtInit", ["random", "constant"]);
   return resolved;
 }

@@ -109,6 +109,8 @@ function drop(config: { readonly [K in keyof MambaConfig]?: MambaConfig[K] | und
 /** A transformers `config.json` for a model: what `from_pretrained` needs. */
 export function toTransformersConfig(given: MambaConfig): Record<string, unknown> {
   const config: ResolvedMambaConfig = resolveConfig(given);
+  if (config.innerNorm === "weighted")
+    throw new ConfigError("config: no model_type of transformers is a Mamba with weighted norms of dt, B and C");
   const falcon = config.innerNorm === "plain";
   return {
     architectures: [falcon ? "FalconMambaForCausalLM" : "MambaForCausalLM"],

@@ -1,6 +1,6 @@
 import { type Backend, CheckpointError, ShapeError } from "@mamba-ts/backend";
 import { encodeSafetensors, memoryReader, openSafetensors, readTensor, tensorToWrite } from "@mamba-ts/checkpoint";
-import { copy, keep, sameShape, slice, type Tensor, type TensorOwner, tensorsSymbol } from "@mamba-ts/tensor";
+import { copy, keep, sameShape, slice, type Tensor, type TensorOwner, tensorsSymbol, zeros } from "@mamba-ts/tensor";
 import type { ResolvedMambaConfig } from "./config.js";
 
 /** What one layer remembers. */
@@ -21,6 +21,20 @@ export class MambaState implements TensorOwner, Disposable {
     readonly layers: readonly LayerState[],
     readonly segments: Int32Array,
   ) {}
+
+  /** A fresh state for `batch` sequences, owned by the caller. */
+  static create(
+    backend: Backend,
+    { nLayer, dConv, dInner, dState }: ResolvedMambaConfig,
+    batch: number,
+    dtype: "float32" | "float64",
+  ): MambaState {
+    const layer = (): LayerState => ({
+      conv: keep(zeros(backend, [batch, dConv - 1, dInner], dtype)),
+      ssm: keep(zeros(backend, [batch, dInner, dState], dtype)),
+    });
+    return new MambaState(Array.from({ length: nLayer }, layer), new Int32Array(batch).fill(-1));
+  }
 
   get batch(): number {
     return this.segments.length;
@@ -82,23 +96,31 @@ export class MambaState implements TensorOwner, Disposable {
     const source = await openSafetensors(memoryReader(bytes, "state"));
     if (source.metadata["format"] !== "mamba-ts.state.1")
       throw new CheckpointError("state: these bytes are no saved state");
-    const segments = Int32Array.from(JSON.parse(source.metadata["segments"] ?? "[]") as number[]);
+    const segments = readSegments(source.metadata["segments"]);
+    const made: Tensor[] = [];
     const read = async (name: string, rest: readonly number[]): Promise<Tensor> => {
       const { shape } = source.info(name);
       const want = [segments.length, ...rest];
       if (!sameShape(shape, want))
         throw new CheckpointError(`state: ${name} is [${shape.join(", ")}], this model's is [${want.join(", ")}]`);
-      return keep(await readTensor(source, name, backend));
+      const t = keep(await readTensor(source, name, backend));
+      made.push(t);
+      return t;
     };
     const { dConv, dInner, dState, nLayer } = config;
     if (source.names.length !== 2 * nLayer)
       throw new CheckpointError(`state: it has ${source.names.length / 2} layers, the model ${nLayer}`);
     const layers: LayerState[] = [];
-    for (let i = 0; i < nLayer; i++)
-      layers.push({
-        conv: await read(`layers.${i}.conv`, [dConv - 1, dInner]),
-        ssm: await read(`layers.${i}.ssm`, [dInner, dState]),
-      });
+    try {
+      for (let i = 0; i < nLayer; i++)
+        layers.push({
+          conv: await read(`layers.${i}.conv`, [dConv - 1, dInner]),
+          ssm: await read(`layers.${i}.ssm`, [dInner, dState]),
+        });
+    } catch (error) {
+      for (const t of made) t.dispose();
+      throw error;
+    }
     return new MambaState(layers, segments);
   }
 
@@ -109,4 +131,14 @@ export class MambaState implements TensorOwner, Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+function readSegments(text: string | undefined): Int32Array {
+  let ids: unknown;
+  try {
+    ids = JSON.parse(text ?? "");
+  } catch {}
+  if (!Array.isArray(ids) || ids.length === 0 || !ids.every((id) => Number.isInteger(id) && id >= -1))
+    throw new CheckpointError("state: its segments are no list of ids");
+  return Int32Array.from(ids as number[]);
 }

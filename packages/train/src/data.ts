@@ -8,6 +8,8 @@ export interface Batch {
   readonly tokens: readonly Int32Array[];
   /** [batch][length + 1], -1 for padding; a change of id starts a new document. */
   readonly segments?: readonly Int32Array[];
+  /** [batch][length + 1], 0 where a token is no target, so that only answers, and not questions, are learnt; all count by default. */
+  readonly targets?: readonly ArrayLike<number>[];
 }
 
 /** Batches by number: step k's batch is the same whenever it is asked for, which is what makes resuming exact. */

@@ -39,7 +39,7 @@ export async function evaluate<S extends CarriedState>(
       const tokens = [await source.read(at, n + 1)];
       const before = state;
       const step = scope(() => {
-        const { loss, state: after } = languageModelLoss(model, { tokens }, { state: before });
+        const { loss, state: after } = languageModelLoss(model, { tokens }, { state: before, train: false });
         return { loss, after };
       });
       before?.[Symbol.dispose]();

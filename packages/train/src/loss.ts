@@ -1,9 +1,9 @@
-import { div, linearCrossEntropy, reshape, sum, type Tensor, tensor } from "@mamba-ts/tensor";
+import { add, div, linearCrossEntropy, reshape, sum, type Tensor, tensor } from "@mamba-ts/tensor";
 import type { Batch } from "./data.js";
 import type { CarriedState, LanguageModel } from "./model.js";
 
 export interface LossResult<S extends CarriedState> {
-  /** Mean cross-entropy in nats over the targets that count. */
+  /** Mean cross-entropy in nats over the targets that count, and the model's penalty if it has one and `train` is set. */
   readonly loss: Tensor;
   /** Number of those targets. */
   readonly targets: number;
@@ -12,24 +12,29 @@ export interface LossResult<S extends CarriedState> {
 
 /**
  * Next-token cross-entropy of a language model on a batch; all logits are never held. Padding, and the first token of every segment
- * (which nothing before it predicts), are no targets.
+ * (which nothing before it predicts), are no targets. With `train` (by default) the model runs in training mode.
  */
 export function languageModelLoss<S extends CarriedState>(
   model: LanguageModel<S>,
-  { tokens, segments }: Batch,
-  { state, recompute = false }: { readonly state?: S | undefined; readonly recompute?: boolean } = {},
+  { tokens, segments, targets: wanted }: Batch,
+  {
+    state,
+    recompute = false,
+    train = true,
+  }: { readonly state?: S | undefined; readonly recompute?: boolean; readonly train?: boolean } = {},
 ): LossResult<S> {
   const inputs = tokens.map((row) => row.subarray(0, row.length - 1));
   const ids = segments?.map((row) => row.subarray(0, row.length - 1));
   const targets = tokens.flatMap((row, r) =>
-    Array.from(row.subarray(1), (id, t) => (isTarget(segments?.[r], t + 1) ? id : -1)),
+    Array.from(row.subarray(1), (id, t) => (wanted?.[r]?.[t + 1] !== 0 && isTarget(segments?.[r], t + 1) ? id : -1)),
   );
   const counted = targets.reduce((n, id) => n + (id >= 0 ? 1 : 0), 0);
-  const result = model.forward(inputs, { logits: "none", train: true, recompute, state, segments: ids });
-  const { hidden } = result; // [batch, length, dModel]
+  const result = model.forward(inputs, { logits: "none", train, recompute, state, segments: ids });
+  const { hidden, penalty } = result; // [batch, length, dModel]
   const rows = reshape(hidden, [targets.length, hidden.shape.at(-1)!]);
   const losses = linearCrossEntropy(rows, model.headWeight, tensor(hidden.backend, Int32Array.from(targets)));
-  return { loss: div(sum(losses), Math.max(1, counted)), targets: counted, state: result.state };
+  const loss = div(sum(losses), Math.max(1, counted));
+  return { loss: penalty === undefined ? loss : add(loss, penalty), targets: counted, state: result.state };
 }
 
 function isTarget(segments: Int32Array | undefined, t: number): boolean {

@@ -17,9 +17,14 @@ export interface LanguageModel<S extends CarriedState> extends Module {
       readonly state?: NoInfer<S> | undefined;
       readonly segments?: readonly ArrayLike<number>[] | undefined;
       readonly logits: "none";
-      readonly train: true;
+      readonly train: boolean;
       readonly recompute: boolean;
     },
-  ): { readonly hidden: Tensor; readonly state: S };
+  ): {
+    readonly hidden: Tensor;
+    readonly state: S;
+    /** A scalar that training adds to the loss: what keeps a router's load even. */
+    readonly penalty?: Tensor;
+  };
   restoreState(bytes: Uint8Array): Promise<S>;
 }

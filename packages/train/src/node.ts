@@ -48,6 +48,9 @@ export async function resumeTraining<S extends CarriedState>(
       [`m.${name}`, optimizer.m[i]!] as const,
       [`v.${name}`, optimizer.v[i]!] as const,
     ]);
+    const known = new Set([...targets.map(([name]) => name), "carried"]);
+    const surplus = source.names.find((name) => !known.has(name));
+    if (surplus !== undefined) throw new CheckpointError(`${path}: this model has no ${surplus}`);
     const read: Tensor[] = [];
     try {
       for (const [name, target] of targets) {

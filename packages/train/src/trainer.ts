@@ -24,7 +24,7 @@ export interface TrainerOptions {
 export interface StepReport {
   /** Updates made, this one included. */
   readonly step: number;
-  /** Mean cross-entropy, nats per token, before the update. */
+  /** Mean cross-entropy, nats per token, before the update; with the model's penalty where it has one (a router's). */
   readonly loss: number;
   readonly bitsPerByte: number;
   readonly learningRate: number;

@@ -5,6 +5,7 @@ import { isMambaError } from "@mamba-ts/backend";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
 import { encodeBytes, memorySource } from "@mamba-ts/byte-io";
 import { fileSource } from "@mamba-ts/byte-io/node";
+import { openSafetensorsFile, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import { Mamba, type MambaState } from "@mamba-ts/mamba";
 import {
   byteTokens,
@@ -115,6 +116,25 @@ describe("what goes wrong changes nothing", () => {
     await saveTraining(cut, trainer, "run");
     truncateSync(cut, 1000);
     await expect(resumeTraining(cut, trainer, "run")).rejects.toSatisfy((e) => isMambaError(e, "checkpoint"));
+    expect(await model.headWeight.data()).toEqual(before);
+    close();
+  });
+
+  test("a checkpoint with a tensor that the model does not have", async () => {
+    const { model, trainer, close } = make();
+    const before = await model.headWeight.data();
+    const surplus = join(folder, "surplus.safetensors");
+    const source = await openSafetensorsFile(path);
+    const tensors = await Promise.all(
+      source.names.map(async (name) => {
+        const bytes = await source.bytes(name);
+        return { ...source.info(name), name, bytes: () => bytes };
+      }),
+    );
+    const extra = { name: "weight.extra", dtype: "U8", shape: [1], bytes: () => new Uint8Array(1) } as const;
+    await saveSafetensors(surplus, [...tensors, extra], { metadata: source.metadata });
+    await source.close();
+    await expect(resumeTraining(surplus, trainer, "run")).rejects.toThrow(/this model has no weight\.extra/);
     expect(await model.headWeight.data()).toEqual(before);
     close();
   });

@@ -2,14 +2,10 @@ import { existsSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Backend, type FloatDType, InvalidArgumentError } from "@mamba-ts/backend";
-import { atomicWrite, openCheckpoint, saveSafetensors } from "@mamba-ts/checkpoint/node";
-import {
-  loadMambaFrom,
-  mambaTensors,
-  type Naming,
-  toStateSpacesConfig,
-  transformersConfigText,
-} from "@mamba-ts/mamba/load";
+import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
+import type { Naming } from "@mamba-ts/mamba/load";
+import { familyOf } from "../lib/family.js";
+import { withCheckpoint } from "../lib/model.js";
 import { bytes, type Output } from "../lib/output.js";
 
 export interface ConvertOptions {
@@ -24,26 +20,28 @@ export async function convert(
   options: ConvertOptions,
   { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
 ): Promise<void> {
-  if (resolve(options.model) === resolve(options.out))
+  const { dtype, naming, out } = options;
+  if (resolve(options.model) === resolve(out))
     throw new InvalidArgumentError("convert: --out is the folder that is read");
-  const { config: given, source } = await openCheckpoint(options.model);
-  const model = await loadMambaFrom(given, source, { backend, signal });
-  await source.close();
+  const { family, model } = await withCheckpoint(options.model, async ({ config, source }) => {
+    const found = familyOf(config, source);
+    return { family: found, model: await found.load(config, source, { backend, signal }) };
+  });
   try {
-    const tensors = mambaTensors(model, { dtype: options.dtype, naming: options.naming });
-    await saveSafetensors(join(options.out, "model.safetensors"), tensors, { metadata: { format: "pt" }, signal });
-    const config =
-      options.naming === "transformers"
-        ? transformersConfigText(model.config, torchName(options.dtype))
-        : `${JSON.stringify(toStateSpacesConfig(model.config), null, 2)}\n`;
-    await atomicWrite(join(options.out, "config.json"), config);
+    // First, since it refuses what cannot be said.
+    const text = family.configText(model as never, naming, torchName(dtype));
+    const tensors = [...model.namedParameters()].flatMap(([name, parameter]) =>
+      family.write(name, parameter.value, naming, parameter.dtypeIn(dtype)),
+    );
+    await saveSafetensors(join(out, "model.safetensors"), tensors, { metadata: { format: "pt" }, signal });
+    await atomicWrite(join(out, "config.json"), text);
     for (const file of ["tokenizer.json", "tokenizer_config.json"])
-      if (existsSync(join(options.model, file))) await copyFile(join(options.model, file), join(options.out, file));
-    output.result(`${tensors.length} tensors written to ${options.out} as ${options.dtype} (${options.naming} names)`, {
-      out: options.out,
+      if (existsSync(join(options.model, file))) await copyFile(join(options.model, file), join(out, file));
+    output.result(`${tensors.length} tensors written to ${out} as ${dtype} (${naming} names)`, {
+      out,
       tensors: tensors.length,
-      dtype: options.dtype,
-      naming: options.naming,
+      dtype,
+      naming,
     });
     output.note(bytes(backend.memory().liveBytes));
   } finally {

@@ -1,18 +1,21 @@
 import { readFile } from "node:fs/promises";
-import { type Backend, DataError, InvalidArgumentError } from "@mamba-ts/backend";
+import { type Backend, ConfigError, DataError, InvalidArgumentError } from "@mamba-ts/backend";
 import { decodeBytes } from "@mamba-ts/byte-io";
-import type { Mamba } from "@mamba-ts/mamba";
 import type { TextTokenizer } from "@mamba-ts/mamba/load";
 import { scope } from "@mamba-ts/tensor";
 import { byteTokens, evaluate, memoryTokens } from "@mamba-ts/train";
-import { openModel } from "../lib/model.js";
+import { familyOf, type TextModel } from "../lib/family.js";
+import { readImages } from "../lib/image-files.js";
+import { openModel, vocabSizeOf, withCheckpoint } from "../lib/model.js";
 import { count, duration, type Output } from "../lib/output.js";
 import { openTexts } from "../lib/text-files.js";
+import { score } from "./train-images.js";
 
 export interface EvalOptions {
   readonly model: string;
   readonly text?: string;
   readonly lambada?: string;
+  readonly images?: string;
   readonly limit: number;
   readonly chunk: number;
 }
@@ -24,8 +27,9 @@ interface Context {
 }
 
 export async function evalModel(options: EvalOptions, context: Context): Promise<void> {
-  if ((options.text === undefined) === (options.lambada === undefined))
-    throw new InvalidArgumentError("eval: give either --text or --lambada");
+  const given = [options.text, options.lambada, options.images].filter((path) => path !== undefined);
+  if (given.length !== 1) throw new InvalidArgumentError("eval: give one of --text, --lambada and --images");
+  if (options.images !== undefined) return evalImages(options.model, options.images, context);
   const { model, tokenizer } = await openModel(options.model, context.backend, context);
   try {
     if (options.text !== undefined) await evalText(options.text, options, model, tokenizer, context);
@@ -35,16 +39,30 @@ export async function evalModel(options: EvalOptions, context: Context): Promise
   }
 }
 
+/** Accuracy of an image model on `pixels` and `labels` of a safetensors file. */
+async function evalImages(folder: string, path: string, { backend, output, signal }: Context): Promise<void> {
+  using model = await withCheckpoint(folder, async ({ config, source }) => {
+    const family = familyOf(config, source);
+    if (family.kind !== "image") throw new ConfigError(`eval: ${family.name} reads text, not images`);
+    return family.load(config, source, { backend, signal });
+  });
+  const result = await score(model, await readImages(path, backend));
+  output.result(
+    `${(100 * result.accuracy).toFixed(2)} % of ${count(result.images)} images right, ${result.loss.toFixed(4)} nats per image`,
+    { ...result, path },
+  );
+}
+
 async function evalText(
   path: string,
   { limit, chunk }: EvalOptions,
-  model: Mamba,
+  model: TextModel,
   tokenizer: TextTokenizer,
   { output, signal }: Context,
 ): Promise<void> {
   const source = await openTexts([path]);
   try {
-    const isBytes = tokenizer.encode("é").length === 2 && model.config.vocabSize <= 264;
+    const isBytes = tokenizer.encode("é").length === 2 && vocabSizeOf(model) <= 264;
     const tokens = isBytes
       ? byteTokens(source)
       : memoryTokens(tokenizer.encode(decodeBytes(await source.read(0, source.size))), path);
@@ -74,7 +92,7 @@ async function evalText(
 async function evalLambada(
   path: string,
   { limit }: EvalOptions,
-  model: Mamba,
+  model: TextModel,
   tokenizer: TextTokenizer,
   { output, signal }: Context,
 ): Promise<void> {
@@ -104,7 +122,7 @@ async function evalLambada(
     const logits = scope(() => model.forward([tokens.slice(0, -1)], { logits: "all" }).logits!);
     const scores = await logits.data();
     logits.dispose();
-    const vocab = model.config.vocabSize;
+    const vocab = vocabSizeOf(model);
     let allRight = true;
     for (const [k, id] of word.entries()) {
       const row = scores.subarray((context.length - 1 + k) * vocab, (context.length + k) * vocab);

@@ -1,10 +1,12 @@
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import { readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
-import { openCheckpoint, openSafetensorsFile, saveSafetensors } from "@mamba-ts/checkpoint/node";
-import type { Mamba } from "@mamba-ts/mamba";
-import { detectNaming, loadMambaFrom } from "@mamba-ts/mamba/load";
+import { openSafetensorsFile, saveSafetensors } from "@mamba-ts/checkpoint/node";
+import type { Module } from "@mamba-ts/nn";
 import { cast, scope, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
 import { languageModelLoss } from "@mamba-ts/train";
+import { classificationLoss, type VisionMamba } from "@mamba-ts/vision-mamba";
+import { type Family, familyOf, type TextModel } from "../lib/family.js";
+import { withCheckpoint } from "../lib/model.js";
 import type { Output } from "../lib/output.js";
 
 export interface ForwardCommandOptions {
@@ -14,42 +16,117 @@ export interface ForwardCommandOptions {
   readonly gradients: boolean;
 }
 
-/** Runs a model on given tokens and writes all it computes, to be compared with another implementation. */
+/** Named results, and the loss's gradients by parameter. */
+interface Computed {
+  readonly results: readonly (readonly [string, Tensor])[];
+  readonly gradients: readonly (readonly [string, Tensor])[];
+}
+
+/** Runs a model on given tokens or images and writes all it computes, to be compared with another implementation. */
 export async function forward(
   options: ForwardCommandOptions,
   { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
 ): Promise<void> {
-  const checkpoint = await openCheckpoint(options.model);
-  const naming = detectNaming(checkpoint.source);
-  const model = await loadMambaFrom(checkpoint.config, checkpoint.source, { backend, signal });
-  await checkpoint.source.close();
+  const { family, naming, model, compute } = await withCheckpoint(options.model, async ({ config, source }) => {
+    const found = familyOf(config, source);
+    const described = found.describe(config, source);
+    return { family: found, naming: described.naming, ...(await prepare(found, config, source, { backend, signal })) };
+  });
+  const made: Tensor[] = [];
   try {
-    const rows = await readTokens(options.input, backend);
-    const tensors: TensorToWrite[] = [];
-    const made: Tensor[] = [];
-    const put = (name: string, t: Tensor): void => {
-      const wide = cast(t, "float32");
-      made.push(t, wide);
-      tensors.push(tensorToWrite(name, wide));
+    const { results, gradients } = await compute(options);
+    made.push(...results.map(([, t]) => t), ...gradients.map(([, t]) => t));
+    const wide = (t: Tensor): Tensor => {
+      const converted = cast(t, "float32");
+      if (converted !== t) made.push(converted);
+      return converted;
     };
-    const { logits, hiddenStates } = scope(() => {
-      const result = model.forward(rows, { hiddenStates: true });
-      return { logits: result.logits!, hiddenStates: result.hiddenStates! };
-    });
-    put("logits", logits);
-    for (const [i, h] of hiddenStates.entries()) put(`hidden_states.${i}`, h);
-    const { loss, gradients } = await lossOf(model, rows, options.gradients);
-    if (loss !== undefined) put("loss", loss);
-    for (const [name, g] of gradients) put(`grad.${naming.toFile(name)}`, g);
+    const tensors: TensorToWrite[] = [
+      ...results.map(([name, t]) => tensorToWrite(name, wide(t))),
+      ...gradients.flatMap(([name, g]) =>
+        family.write(name, wide(g), naming).map((t) => ({ ...t, name: `grad.${t.name}` })),
+      ),
+    ];
     await saveSafetensors(options.output, tensors, { signal });
-    for (const t of made) t.dispose();
     output.result(`${tensors.length} tensors written to ${options.output}`, {
       output: options.output,
       tensors: tensors.map((t) => t.name),
     });
   } finally {
+    for (const t of made) t.dispose();
     model.dispose();
   }
+}
+
+async function prepare(
+  family: Family,
+  config: unknown,
+  source: Parameters<Family["load"]>[1],
+  options: { readonly backend: Backend; readonly signal: AbortSignal },
+): Promise<{ readonly model: Module; compute(options: ForwardCommandOptions): Promise<Computed> }> {
+  if (family.kind === "image") {
+    const model = await family.load(config, source, options);
+    return { model, compute: (o) => onImages(model, o) };
+  }
+  const model = await family.load(config, source, options);
+  return { model, compute: (o) => onTokens(model, o) };
+}
+
+async function onTokens(model: TextModel, { input, gradients: wanted }: ForwardCommandOptions): Promise<Computed> {
+  const rows = await readTokens(input, model.backend);
+  const { logits, hiddenStates, auxLoss } = scope(() => {
+    const result = model.forward(rows, { hiddenStates: true, train: false });
+    // The routers' loss belongs to training mode.
+    const { auxLoss: aux } = model.forward(rows, { logits: "none", train: true });
+    return { logits: result.logits!, hiddenStates: result.hiddenStates!, auxLoss: aux };
+  });
+  const results: [string, Tensor][] = [["logits", logits]];
+  for (const [i, h] of hiddenStates.entries()) results.push([`hidden_states.${i}`, h]);
+  if (auxLoss !== undefined) results.push(["aux_loss", auxLoss]);
+  // A single token predicts nothing.
+  if ((rows[0]?.length ?? 0) < 2) return { results, gradients: [] };
+  const { loss, gradients } = differentiate(model, () => languageModelLoss(model, { tokens: rows }).loss, wanted);
+  return { results: [...results, ["loss", loss]], gradients };
+}
+
+async function onImages(model: VisionMamba, { input, gradients: wanted }: ForwardCommandOptions): Promise<Computed> {
+  const source = await openSafetensorsFile(input);
+  const read: Tensor[] = [];
+  try {
+    const pixels = await readTensor(source, "pixels", model.backend);
+    read.push(pixels);
+    const { logits } = model.forward(pixels);
+    if (!source.has("labels")) return { results: [["logits", logits]], gradients: [] };
+    const labels = await readTensor(source, "labels", model.backend, { dtype: "int32" });
+    read.push(labels);
+    const run = (): Tensor => classificationLoss(model.forward(pixels).logits, labels);
+    const { loss, gradients } = differentiate(model, run, wanted);
+    return {
+      results: [
+        ["logits", logits],
+        ["loss", loss],
+      ],
+      gradients,
+    };
+  } finally {
+    for (const t of read) t.dispose();
+    await source.close();
+  }
+}
+
+/** A loss, and its gradients by parameter if they are wanted. */
+function differentiate(
+  model: Module,
+  run: () => Tensor,
+  wanted: boolean,
+): { readonly loss: Tensor; readonly gradients: readonly (readonly [string, Tensor])[] } {
+  if (!wanted) return { loss: scope(run), gradients: [] };
+  const named = [...model.namedParameters()];
+  const { value, gradients } = valueAndGrad(
+    () => ({ loss: run() }),
+    named.map(([, p]) => p.value),
+  );
+  return { loss: value.loss, gradients: named.map(([name], i) => [name, gradients[i]!] as const) };
 }
 
 async function readTokens(path: string, backend: Backend): Promise<Int32Array[]> {
@@ -66,21 +143,4 @@ async function readTokens(path: string, backend: Backend): Promise<Int32Array[]>
   } finally {
     await source.close();
   }
-}
-
-/** The mean next-token cross-entropy, and the gradients by parameter name; a single token predicts nothing. */
-async function lossOf(
-  model: Mamba,
-  rows: readonly Int32Array[],
-  wantGradients: boolean,
-): Promise<{ loss: Tensor | undefined; gradients: [string, Tensor][] }> {
-  if ((rows[0]?.length ?? 0) < 2) return { loss: undefined, gradients: [] };
-  const run = () => ({ loss: languageModelLoss(model, { tokens: rows }).loss });
-  if (!wantGradients) return { loss: scope(run).loss, gradients: [] };
-  const named = [...model.namedParameters()];
-  const { value, gradients } = valueAndGrad(
-    run,
-    named.map(([, p]) => p.value),
-  );
-  return { loss: value.loss, gradients: named.map(([name], i) => [name, gradients[i]!]) };
 }

@@ -1,8 +1,7 @@
 import { fileDTypeBytes } from "@mamba-ts/checkpoint";
 import { openCheckpoint } from "@mamba-ts/checkpoint/node";
-import { Mamba } from "@mamba-ts/mamba";
-import { detectNaming, parseConfig } from "@mamba-ts/mamba/load";
 import { sizeOf } from "@mamba-ts/tensor";
+import { familyOf } from "../lib/family.js";
 import { bytes, count, type Output } from "../lib/output.js";
 
 /** Shows what a checkpoint holds, without loading it. */
@@ -10,27 +9,28 @@ export async function inspect(
   { model: path, tensors: listTensors }: { model: string; tensors: boolean },
   { output }: { output: Output },
 ): Promise<void> {
-  const { config, source, tokenizer } = await openCheckpoint(path);
+  const { config: json, source, tokenizer } = await openCheckpoint(path);
   try {
-    const model = new Mamba(parseConfig(config));
-    const { nLayer, dInner, dState, dConv } = model.config;
+    const family = familyOf(json, source);
+    const { config, naming, model, stateBytes } = family.describe(json, source);
     const tensors = source.names.map((name) => ({ name, ...source.info(name) }));
     const fileBytes = tensors.reduce((n, t) => n + sizeOf(t.shape) * fileDTypeBytes[t.dtype], 0);
-    const stateBytes = nLayer * dInner * (dState + dConv - 1) * 4;
+    const state = stateBytes === undefined ? undefined : ([stateBytes(0), stateBytes(1024)] as const);
     const summary = {
-      config: model.config,
-      naming: detectNaming(source).name,
+      family: family.name,
+      config,
+      naming,
       parameters: model.parameterCount,
       tensors: tensors.length,
       bytes: fileBytes,
       memoryFloat32: model.parameterCount * 4,
-      stateBytesPerSequence: stateBytes,
+      ...(state === undefined ? {} : { stateBytesPerSequence: state[0], stateBytesAfter1024: state[1] }),
       tokenizer: tokenizer !== undefined,
     };
     const lines = [
-      ...Object.entries(model.config).map(([key, value]) => `  ${key.padEnd(14)} ${String(value)}`),
-      `naming ${summary.naming}, ${count(summary.parameters)} parameters in ${tensors.length} tensors, ${bytes(fileBytes)} on disk`,
-      `memory: ${bytes(summary.memoryFloat32)} of weights in float32, ${bytes(stateBytes)} of state per sequence, whatever its length`,
+      ...Object.entries(config).map(([key, value]) => `  ${key.padEnd(14)} ${String(value)}`),
+      `${family.name}, naming ${naming}, ${count(summary.parameters)} parameters in ${tensors.length} tensors, ${bytes(fileBytes)} on disk`,
+      `memory: ${bytes(summary.memoryFloat32)} of weights in float32${state === undefined ? "" : `, ${stateText(...state)}`}`,
       tokenizer === undefined ? "no tokenizer.json" : "with tokenizer.json",
       ...(listTensors ? tensors.map((t) => `  ${t.name} ${t.dtype} [${t.shape.join(", ")}]`) : []),
     ];
@@ -38,4 +38,9 @@ export async function inspect(
   } finally {
     await source.close();
   }
+}
+
+function stateText(empty: number, after: number): string {
+  if (empty === after) return `${bytes(empty)} of state per sequence, whatever its length`;
+  return `${bytes(empty)} of state per sequence and ${bytes((after - empty) / 1024)} more with every token`;
 }

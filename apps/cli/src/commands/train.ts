@@ -2,11 +2,9 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { appendFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Backend } from "@mamba-ts/backend";
+import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import type { ByteSource } from "@mamba-ts/byte-io";
 import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
-import { Mamba, type MambaConfig, type MambaState } from "@mamba-ts/mamba";
-import { mambaTensors, transformersConfigText } from "@mamba-ts/mamba/load";
 import {
   byteTokens,
   contiguousWindows,
@@ -17,18 +15,17 @@ import {
   Trainer,
 } from "@mamba-ts/train";
 import { resumeTraining, saveTraining } from "@mamba-ts/train/node";
+import type { TextModel, TextState } from "../lib/family.js";
 import { type LogLine, lossPlot } from "../lib/loss-plot.js";
+import { type NewModel, type NewModelOptions, newModel } from "../lib/new-model.js";
 import { count, duration, type Output } from "../lib/output.js";
 import { openTexts } from "../lib/text-files.js";
 
-export interface TrainOptions {
+export interface TrainOptions extends NewModelOptions {
   readonly data: readonly string[];
   readonly except: readonly string[];
   readonly valid?: string;
   readonly out: string;
-  readonly dModel: number;
-  readonly nLayer: number;
-  readonly dState: number;
   readonly steps: number;
   readonly batch: number;
   readonly length: number;
@@ -38,7 +35,6 @@ export interface TrainOptions {
   readonly warmup: number;
   readonly weightDecay: number;
   readonly clip: number;
-  readonly seed: number;
   readonly carry: boolean;
   readonly recompute: boolean;
   readonly evalEvery: number;
@@ -48,7 +44,7 @@ export interface TrainOptions {
 }
 
 /** Everything the numbers of a run depend on; a checkpoint belongs to the run with the same one. */
-export function fingerprintOf(options: TrainOptions, config: MambaConfig, dataHash: string): string {
+export function fingerprintOf(options: TrainOptions, config: object, dataHash: string): string {
   const { batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry } = options;
   return JSON.stringify({
     config,
@@ -79,15 +75,14 @@ export async function train(
   options: TrainOptions,
   { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
 ): Promise<void> {
-  const config: MambaConfig = {
-    dModel: options.dModel,
-    nLayer: options.nLayer,
-    dState: options.dState,
-    vocabSize: 256,
-  };
+  if (options.arch === "vision-mamba") {
+    const { trainImages } = await import("./train-images.js");
+    return trainImages(options, { backend, output, signal });
+  }
   const text = await openTexts(options.data, options.except);
   const valid = options.valid === undefined ? undefined : await openTexts([options.valid]);
-  const model = Mamba.create(config, { backend, seed: options.seed });
+  const made = await newModel(options, backend);
+  const { model, config } = made;
   const windows = { batch: options.batch, length: options.length, seed: options.seed };
   const data = options.carry ? contiguousWindows(byteTokens(text), windows) : randomWindows(byteTokens(text), windows);
   const schedule = cosineSchedule({
@@ -96,7 +91,7 @@ export async function train(
     warmup: options.warmup,
     total: options.steps,
   });
-  const trainer = new Trainer<MambaState>(model, {
+  const trainer = new Trainer<TextState>(model, {
     data,
     schedule,
     optimizer: { weightDecay: options.weightDecay },
@@ -109,6 +104,10 @@ export async function train(
     const fingerprint = fingerprintOf(options, config, await hashOf(text));
     const log = new RunLog(options.out);
     const checkpoint = join(options.out, "training.safetensors");
+    if (!options.resume && existsSync(checkpoint))
+      throw new InvalidArgumentError(`${options.out} holds a training run already`, {
+        hint: "--resume goes on with it; or give another folder as --out",
+      });
     await mkdir(options.out, { recursive: true });
     if (options.resume && existsSync(checkpoint)) {
       await resumeTraining(checkpoint, trainer, fingerprint);
@@ -126,7 +125,7 @@ export async function train(
 
     const save = async (): Promise<void> => {
       await saveTraining(checkpoint, trainer, fingerprint);
-      await saveModel(options.out, model);
+      await saveModel(options.out, made);
       await log.plot();
     };
     const began = performance.now();
@@ -156,13 +155,13 @@ export async function train(
   }
 }
 
-async function validate(model: Mamba, valid: ByteSource, limit: number): Promise<number> {
+async function validate(model: TextModel, valid: ByteSource, limit: number): Promise<number> {
   return (await evaluate(model, byteTokens(valid), { limit: limit === 0 ? valid.size : limit })).bitsPerByte;
 }
 
-export async function saveModel(folder: string, model: Mamba): Promise<void> {
-  await saveSafetensors(join(folder, "model.safetensors"), mambaTensors(model), { metadata: { format: "pt" } });
-  await atomicWrite(join(folder, "config.json"), transformersConfigText(model.config));
+async function saveModel(folder: string, { tensors, configText }: NewModel): Promise<void> {
+  await saveSafetensors(join(folder, "model.safetensors"), tensors(), { metadata: { format: "pt" } });
+  await atomicWrite(join(folder, "config.json"), configText());
 }
 
 function show(

@@ -65,13 +65,21 @@ export async function listBackends(): Promise<BackendStatus[]> {
 /** The named backend, or the best one that works here. */
 export async function chooseBackend(name: string | undefined): Promise<Backend> {
   if (name !== undefined && name !== "auto") return openBackend(name);
+  let software: Backend | undefined;
   for (const known of knownBackends) {
     try {
-      return await openBackend(known);
+      const backend = await openBackend(known);
+      // A graphics driver that computes on the processor is slower than a backend made for it.
+      if (!backend.device.endsWith("(software)")) {
+        software?.[Symbol.dispose]();
+        return backend;
+      }
+      software = backend;
     } catch (error) {
       // Not installed, or not for this machine: `mamba backends` says which and why.
       if (!isMambaError(error)) throw error;
     }
   }
+  if (software !== undefined) return software;
   throw new UnsupportedError("no backend works here", { hint: "install @mamba-ts/backend-cpu" });
 }

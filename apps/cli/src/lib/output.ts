@@ -42,13 +42,16 @@ export function reportError(error: unknown, json: boolean): number {
   const interrupted = error instanceof Error && error.name === "AbortError";
   const known = isMambaError(error);
   const message = error instanceof Error ? error.message : String(error);
+  // A bug of ours: where it happened belongs to the report.
+  const stack = !known && !interrupted && error instanceof Error ? error.stack : undefined;
   if (json)
     process.stderr.write(
-      `${JSON.stringify({ error: { code: known ? error.code : interrupted ? "interrupted" : "internal", message } })}\n`,
+      `${JSON.stringify({ error: { code: known ? error.code : interrupted ? "interrupted" : "internal", message, stack } })}\n`,
     );
-  else process.stderr.write(interrupted ? `\n${pc.yellow("interrupted")}\n` : `\n${pc.red("error:")} ${message}\n`);
-  if (!known && !interrupted && error instanceof Error && error.stack !== undefined)
-    process.stderr.write(`${pc.dim(error.stack)}\n`);
+  else {
+    process.stderr.write(interrupted ? `\n${pc.yellow("interrupted")}\n` : `\n${pc.red("error:")} ${message}\n`);
+    if (stack !== undefined) process.stderr.write(`${pc.dim(stack)}\n`);
+  }
   if (interrupted) return 130;
   return known && ["invalid-argument", "config", "shape", "data", "checkpoint"].includes(error.code) ? 2 : 1;
 }

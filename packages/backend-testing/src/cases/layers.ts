@@ -250,5 +250,5 @@ export const layerCases: readonly OpCase[] = [
   moeCase(10, 3, 2, true, "silu", false),
   moeCase(70, 2, 2, true, "silu", true),
   moeCase(1, 5, 2, false, "silu", false),
-  ...[1, 2, 7, 12, 65, 67, 130].flatMap(fftCases),
+  ...[1, 2, 7, 12, 42, 65, 67, 128, 130, 180].flatMap(fftCases),
 ];

@@ -22,9 +22,17 @@ const serve = `(start) => {
 /** Ends a worker. */
 export type Stop = () => void;
 
+/** What is used of Node, which a bundle for browsers must not reach: not even by its types. */
+interface NodeWorker {
+  unref(): void;
+  on(event: "error", listener: () => void): void;
+  terminate(): Promise<number>;
+}
 interface NodeBuiltins {
-  getBuiltinModule?(name: "node:worker_threads"): typeof import("node:worker_threads");
-  getBuiltinModule?(name: "node:os"): typeof import("node:os");
+  getBuiltinModule?(name: "node:worker_threads"): {
+    readonly Worker: new (source: string, options: { readonly eval: true; readonly workerData: Start }) => NodeWorker;
+  };
+  getBuiltinModule?(name: "node:os"): { availableParallelism(): number };
 }
 const node = (globalThis as { process?: NodeBuiltins & { versions?: { node?: string } } }).process;
 const isNode = node?.versions?.node !== undefined && node.getBuiltinModule !== undefined;
@@ -50,9 +58,9 @@ export function defaultThreads(): number {
 /** Starts one worker, which keeps neither a page nor a process alive. */
 export function startWorker(start: Start): Stop {
   if (isNode) {
-    const { Worker: NodeWorker } = node.getBuiltinModule!("node:worker_threads");
+    const { Worker: ThreadWorker } = node.getBuiltinModule!("node:worker_threads");
     const source = `(${serve})(require("node:worker_threads").workerData)`;
-    const worker = new NodeWorker(source, { eval: true, workerData: start });
+    const worker = new ThreadWorker(source, { eval: true, workerData: start });
     worker.unref();
     // One that cannot start, for lack of memory perhaps, takes no work: the others do it.
     worker.on("error", () => {});

@@ -68,7 +68,7 @@ export function layers() {
  * @property {string} name as a user names it: `@mamba-ts/mamba`, `@mamba-ts/mamba/load`
  * @property {string} source relative to the root, after the paths of tsconfig.json
  * @property {string} built relative to the root, after `exports`, as Node resolves it
- * @property {boolean} browserTwin whether browsers get a module of their own
+ * @property {{ source: string, built: string } | undefined} browserTwin the module that browsers get instead
  */
 
 /** A package's entry points. @param {WorkspacePackage} pkg @returns {EntryPoint[]} */
@@ -82,11 +82,19 @@ export function entryPoints({ folder, name, manifest }) {
       const entry = subpath === "." ? name : `${name}/${subpath.slice(2)}`;
       const built = typeof target === "object" ? target["import"] : target;
       if (typeof built !== "string") throw new Error(`${folder}/package.json: exports ${subpath} has no "import"`);
+      const twin = typeof target === "object" ? target["browser"] : undefined;
+      if (twin !== undefined && typeof twin !== "string") throw new Error(`${folder}/package.json: exports ${subpath}`);
       return {
         name: entry,
         source: (paths[entry]?.[0] ?? `./${folder}/src/index.ts`).replace("./", ""),
         built: `${folder}/${built.replace("./", "")}`,
-        browserTwin: typeof target === "object" && "browser" in target,
+        browserTwin:
+          twin === undefined
+            ? undefined
+            : {
+                source: `${folder}/${twin.replace(/^\.\/dist\/(.*)\.js$/, "src/$1.ts")}`,
+                built: `${folder}/${twin.replace("./", "")}`,
+              },
       };
     });
 }

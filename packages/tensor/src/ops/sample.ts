@@ -56,7 +56,8 @@ export function sample(logits: Tensor, options: SampleOptions = {}): SampleResul
   });
 }
 
-function describe(batch: number, vocab: number, options: SampleOptions): SampleDescriptor {
+/** Throws InvalidArgumentError naming the first option that is out of its range. */
+export function expectSampleOptions(options: SampleOptions): void {
   const { temperature = 1, topK = 0, topP = 1, minP = 0, seed = 0, counter = 0 } = options;
   const demand = (ok: boolean, name: string, value: number, range: string): void => {
     if (!ok) throw new InvalidArgumentError(`sample: ${name} is ${value}, not ${range}`);
@@ -67,7 +68,12 @@ function describe(batch: number, vocab: number, options: SampleOptions): SampleD
   demand(minP >= 0 && minP <= 1, "minP", minP, "in [0, 1]");
   demand(Number.isSafeInteger(seed) && seed >= 0, "seed", seed, "an integer in [0, 2^53)");
   demand(Number.isSafeInteger(counter) && counter >= 0, "counter", counter, "an integer in [0, 2^53)");
-  demand(vocab > 0, "vocabulary size", vocab, "positive");
+}
+
+function describe(batch: number, vocab: number, options: SampleOptions): SampleDescriptor {
+  expectSampleOptions(options);
+  if (vocab < 1) throw new InvalidArgumentError(`sample: the vocabulary size is ${vocab}, not positive`);
+  const { temperature = 1, topK = 0, topP = 1, minP = 0, seed = 0, counter = 0 } = options;
   return { batch, vocab, temperature, topK: topK >= vocab ? 0 : topK, topP, minP, seed, counter };
 }
 

@@ -10,30 +10,37 @@ import { add, compare, mul } from "./binary.js";
 import { concat, pad } from "./join.js";
 import { linearScan } from "./linear-scan.js";
 import { sum } from "./reduce.js";
-import { accumulationDType, cast, exp } from "./unary.js";
+import { accumulationDType, cast, exp, silu, softplus } from "./unary.js";
 import { reshape, slice, unsqueeze } from "./view.js";
 import { where } from "./where.js";
 
 type Name = "x" | "delta" | "A" | "B" | "C" | "D" | "z" | "deltaBias" | "initialState" | "marks";
-type Sliced = "x" | "delta" | "B" | "C" | "marks";
-type ChunkArgs = { readonly [K in Sliced | "A"]?: Tensor | undefined };
+/** Arguments with a length, of which a chunk reads a part, and those that every chunk reads whole. */
+const sliced = ["x", "delta", "B", "C", "z"] as const;
+const shared = ["A", "D", "deltaBias"] as const;
+type Args = { readonly [K in Name]?: Tensor | undefined };
 
 /**
  * One chunk, composed. The states of all its steps exist at once, [batch, chunk, dInner, dState], which is why the composition
  * is chunked: a whole sequence of them does not fit.
  */
 function scanChunk(
-  args: ChunkArgs,
+  args: Args,
   h0: Tensor,
-  { batch, dInner, dState, groups }: SelectiveScanDescriptor,
+  { batch, dInner, dState, groups, softplus: isSoftplus }: SelectiveScanDescriptor,
 ): { y: Tensor; h: Tensor } {
-  const { A, marks } = args as { A: Tensor; marks?: Tensor };
+  const { A, D, deltaBias, marks } = args as Args & { A: Tensor };
   const length = args.x!.shape[1]!;
   const type = A.dtype;
   const isPadding = marks === undefined ? undefined : unsqueeze(compare("lt", marks, 0), 2); // [batch, length, 1]
   // Padding is selected away before anything touches it: with delta = 0 the state is held, whatever the padded values were.
-  const read = (t: Tensor): Tensor => cast(isPadding === undefined ? t : where(isPadding, 0, t), type);
-  const [x, delta, B, C] = [read(args.x!), read(args.delta!), read(args.B!), read(args.C!)];
+  const clear = (t: Tensor): Tensor => (isPadding === undefined ? t : where(isPadding, 0, t));
+  const read = (t: Tensor): Tensor => cast(clear(t), type);
+  const [x, B, C] = [read(args.x!), read(args.B!), read(args.C!)];
+  let delta = read(args.delta!);
+  if (deltaBias !== undefined) delta = add(delta, deltaBias);
+  if (isSoftplus) delta = softplus(delta);
+  if (deltaBias !== undefined || isSoftplus) delta = clear(delta);
   const perGroup = dInner / groups;
   const byGroup = (t: Tensor): Tensor => reshape(t, [batch, length, groups, perGroup, 1]);
   const perState = (t: Tensor): Tensor => reshape(t, [batch, length, groups, 1, dState]);
@@ -43,7 +50,9 @@ function scanChunk(
   const dBx = mul(byGroup(mul(delta, x)), perState(B));
   const fromStart = mul(slice(dA, 1, 0, 1), reshape(h0, [batch, 1, groups, perGroup, dState]));
   const h = linearScan(dA, add(dBx, pad(fromStart, 1, 0, length - 1)), 1);
-  const y = reshape(sum(mul(h, perState(C)), 4), [batch, length, dInner]);
+  let y = reshape(sum(mul(h, perState(C)), 4), [batch, length, dInner]);
+  if (D !== undefined) y = add(y, mul(D, x));
+  if (args.z !== undefined) y = mul(y, silu(read(args.z)));
   return { y: cast(y, args.x!.dtype), h: reshape(slice(h, 1, length - 1), [batch, dInner, dState]) };
 }
 
@@ -53,29 +62,20 @@ function chunksOf(descriptor: SelectiveScanDescriptor, A: Tensor): { start: numb
   return chunkRanges(length, chunkLength(A.backend, batch * dInner * dState * bytes, length));
 }
 
-function cut(
-  args: { readonly [K in Name]?: Tensor | undefined },
-  { start, end }: { start: number; end: number },
-): ChunkArgs {
-  const part = (t: Tensor | undefined): Tensor | undefined => (t === undefined ? undefined : slice(t, 1, start, end));
-  return {
-    x: part(args.x),
-    delta: part(args.delta),
-    B: part(args.B),
-    C: part(args.C),
-    marks: part(args.marks),
-    A: args.A,
-  };
+/** The arguments of one chunk. */
+function cut(args: Args, { start, end }: { start: number; end: number }): Args {
+  const parts = [...sliced, "marks" as const].map((name) => {
+    const whole = args[name];
+    return [name, whole === undefined ? undefined : slice(whole, 1, start, end)];
+  });
+  return { ...args, ...Object.fromEntries(parts) };
 }
 
-function startState(
-  args: { readonly [K in Name]?: Tensor | undefined },
-  { batch, dInner, dState }: SelectiveScanDescriptor,
-): Tensor {
+function startState(args: Args, { batch, dInner, dState }: SelectiveScanDescriptor): Tensor {
   return args.initialState ?? fill(args.A!.backend, [batch, dInner, dState], 0, args.A!.dtype);
 }
 
-/** The composition sees neither z, D, bias nor softplus: `selectiveScan` has peeled them off. */
+/** With all its options inside the chunks: around them, each would keep arrays of the full length for its gradient. */
 export const selectiveScanDefinition: FusedDefinition<SelectiveScanDescriptor, Name, "y" | "finalState"> = {
   name: "selectiveScan",
 
@@ -108,34 +108,39 @@ export const selectiveScanDefinition: FusedDefinition<SelectiveScanDescriptor, N
     for (const range of ranges.slice(0, -1))
       borders.push(scope(() => denseCopy(scanChunk(cut(args, range), borders.at(-1)!, descriptor).h)));
 
-    const sliced = ["x", "delta", "B", "C"] as const;
-    const pieces: Record<(typeof sliced)[number], Tensor[]> = { x: [], delta: [], B: [], C: [] };
-    const gA = new GradientSum();
+    const pieces = new Map<Name, Tensor[]>(sliced.map((name) => [name, []]));
+    const sums = new Map<Name, GradientSum>(shared.map((name) => [name, new GradientSum()]));
+    const given = [...sliced, ...shared].filter((name) => args[name] !== undefined);
     let gh: Tensor | undefined = gradOutputs.finalState;
     for (const range of [...ranges].reverse()) {
       const h0 = borders.pop()!;
       const grads = scope(() => {
         const part = cut(args, range);
-        const inputs = [...sliced.map((name) => part[name]!), args.A!, h0];
         const gy = gradOutputs.y === undefined ? undefined : slice(gradOutputs.y, 1, range.start, range.end);
         const run = (): Tensor[] => {
           const { y, h } = scanChunk(part, h0, descriptor);
           return [y, h];
         };
-        const grad = vjp(run, inputs, [gy, gh], [...sliced.map((name) => needs.has(name)), needs.has("A"), true]);
-        gA.add(grad[4]);
-        return { x: grad[0], delta: grad[1], B: grad[2], C: grad[3], h0: grad[5] };
+        const inputs = [...given.map((name) => part[name]!), h0];
+        const found = vjp(run, inputs, [gy, gh], [...given.map((name) => needs.has(name)), true]);
+        for (const [i, name] of given.entries()) sums.get(name)?.add(found[i]);
+        return { pieces: given.map((name, i) => (sums.has(name) ? undefined : found[i])), h0: found.at(-1) };
       });
-      for (const name of sliced) if (grads[name] !== undefined) pieces[name].unshift(grads[name]);
+      for (const [i, name] of given.entries())
+        if (grads.pieces[i] !== undefined) pieces.get(name)!.unshift(grads.pieces[i]);
       gh = grads.h0;
       if (h0 !== args.initialState) h0.dispose();
     }
-    const joined = (name: (typeof sliced)[number]): Tensor | undefined => {
-      if (pieces[name].length === 0) return undefined;
-      const whole = concat(pieces[name], 1);
-      for (const part of pieces[name]) if (part !== whole) part.dispose();
+    const joined = (parts: Tensor[]): Tensor | undefined => {
+      if (parts.length === 0) return undefined;
+      const whole = concat(parts, 1);
+      for (const part of parts) if (part !== whole) part.dispose();
       return whole;
     };
-    return { x: joined("x"), delta: joined("delta"), B: joined("B"), C: joined("C"), A: gA.take(), initialState: gh };
+    return {
+      ...Object.fromEntries(sliced.map((name) => [name, joined(pieces.get(name)!)])),
+      ...Object.fromEntries(shared.map((name) => [name, sums.get(name)!.take()])),
+      initialState: gh,
+    };
   },
 };

@@ -54,23 +54,17 @@ export const selectiveScan = scoped(function selectiveScan(args: SelectiveScanAr
     dispatch(selectiveScanDefinition, given, d) as unknown as SelectiveScanResult;
 
   // A kernel that takes fewer options is still worth more than the composition: peel off what can be done around it.
-  let d = descriptor;
   let given: Omit<SelectiveScanArguments, "softplus"> = { x, delta, A, B, C, D, z, deltaBias, initialState, marks };
-  const supported = (): boolean => kernelFor(x.backend, "selectiveScan", d) !== undefined;
-  if (supported()) return run(given, d);
-  if (d.hasZ) {
-    d = { ...d, hasZ: false };
-    given = { ...given, z: undefined };
-  }
-  if (d.hasD && !supported()) {
-    d = { ...d, hasD: false };
-    given = { ...given, D: undefined };
-  }
-  if ((d.hasDeltaBias || d.softplus) && !supported()) {
+  const noZ = { ...descriptor, hasZ: false };
+  const noD = { ...noZ, hasD: false };
+  const bare = { ...noD, hasDeltaBias: false, softplus: false };
+  const d = [descriptor, noZ, noD, bare].find((one) => kernelFor(x.backend, "selectiveScan", one) !== undefined);
+  if (d === undefined || d === descriptor) return run(given, descriptor);
+  given = { ...given, z: undefined, D: d.hasD ? D : undefined };
+  if (d === bare && (deltaBias !== undefined || args.softplus === true)) {
     const read = clearPadding(delta, marks);
     const biased = deltaBias === undefined ? read : add(read, cast(deltaBias, delta.dtype));
     given = { ...given, delta: args.softplus === true ? softplus(biased) : biased, deltaBias: undefined };
-    d = { ...d, hasDeltaBias: false, softplus: false };
   }
   const { y, finalState } = run(given, d);
   const outer = { D: given.D === undefined ? D : undefined, z: given.z === undefined ? z : undefined };

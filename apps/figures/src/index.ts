@@ -1,0 +1,3 @@
+export { type HeatMapOptions, heatMap } from "./heat-map.js";
+export { type LinePlotOptions, linePlot, type Series } from "./line-plot.js";
+export { escapeText } from "./text.js";

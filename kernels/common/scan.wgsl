@@ -1,0 +1,26 @@
+// What the kernels of the selective scan share. `small` holds, word for word: A log2(e) [dInner, dState], D [dInner],
+// deltaBias [dInner], marks [batch, length], and for the gradient B and C [batch, length, groups dState].
+const SOFTPLUS: u32 = 1u;
+const HAS_D: u32 = 2u;
+const HAS_Z: u32 = 4u;
+const HAS_BIAS: u32 = 8u;
+const HAS_MARKS: u32 = 16u;
+const SAVES: u32 = 32u;
+const HAS_GY: u32 = 64u;
+// States are kept before every so many tokens.
+const CHUNK: u32 = 32u;
+fn has(flag: u32) -> bool { return (p.flags & flag) != 0u; }
+fn mark_of(row: u32) -> i32 {
+  if (!has(HAS_MARKS)) { return 0; }
+  return bitcast<i32>(small[p.marks_at + row]);
+}
+fn small_at(at: u32) -> f32 { return bitcast<f32>(small[at]); }
+fn raw_step(row: u32, c: u32) -> f32 {
+  var raw = delta[p.delta_start + row * p.delta_pitch + c];
+  if (has(HAS_BIAS)) { raw += small_at(p.bias_at + c); }
+  return raw;
+}
+fn step_of(raw: f32) -> f32 {
+  if (has(SOFTPLUS)) { return softplus(raw); }
+  return raw;
+}

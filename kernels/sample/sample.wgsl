@@ -1,0 +1,133 @@
+// sample — draws one token a row: temperature, then top-k, top-p and min-p, then the largest of score + Gumbel noise; a workgroup a row
+//
+// The thresholds of top-k and top-p are found by bisection over the bits of the scores, ordered as integers: exact, without sorting.
+// Noise: Philox4x32-10 (Salmon et al., SC 2011) with counter (index / 4, counter) and key seed, as the host makes it.
+// #include "../common/grid.wgsl"
+// #include "../common/math.wgsl"
+// #include "../common/tree.wgsl"
+struct Params {
+  batch: u32, vocab: u32, top_k: u32, seed_low: u32, seed_high: u32, counter_low: u32, counter_high: u32,
+  temperature: f32, top_p: f32, min_p: f32,
+}
+@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(1) var<storage, read_write> token: array<u32>;
+@group(0) @binding(2) var<storage, read_write> logprob: array<f32>;
+@group(1) @binding(0) var<uniform> p: Params;
+var<workgroup> champions: array<vec2u, THREADS>;
+var<workgroup> finalists: array<vec2u, THREADS / 16u>;
+
+fn multiply_high(a: u32, b: u32) -> u32 {
+  let a_low = a & 0xffffu;
+  let a_high = a >> 16u;
+  let b_low = b & 0xffffu;
+  let b_high = b >> 16u;
+  let cross = a_high * b_low + ((a_low * b_low) >> 16u);
+  return a_high * b_high + (cross >> 16u) + ((a_low * b_high + (cross & 0xffffu)) >> 16u);
+}
+fn random_word(index: u32) -> u32 {
+  var c = vec4u(index / 4u, 0u, p.counter_low, p.counter_high);
+  var k = vec2u(p.seed_low, p.seed_high);
+  for (var round = 0u; round < 10u; round++) {
+    let high0 = multiply_high(0xd2511f53u, c.x);
+    let low0 = 0xd2511f53u * c.x;
+    let high1 = multiply_high(0xcd9e8d57u, c.z);
+    let low1 = 0xcd9e8d57u * c.z;
+    c = vec4u(high1 ^ c.y ^ k.x, low1, high0 ^ c.w ^ k.y, low0);
+    k += vec2u(0x9e3779b9u, 0xbb67ae85u);
+  }
+  return c[index % 4u];
+}
+// -log(-log(u)), u = (word + 1/2) / 2^32. Near 1, log(u) is taken from 1 - u, which a float32 still tells apart.
+fn gumbel(word: u32) -> f32 {
+  let u = (f32(word) + 0.5) * 2.3283064e-10;
+  let rest = (f32(0xffffffffu - word) + 0.5) * 2.3283064e-10;
+  let series = -rest * (1.0 + rest * (0.5 + rest * (0.33333334 + rest * (0.25 + rest * 0.2))));
+  return -log(-select(log(u), series, rest < 0.05));
+}
+// Floats in order as unsigned integers; NaN counts as largest, as in argReduce.
+fn order(x: f32) -> u32 {
+  if (is_nan(x)) { return 0xffffffffu; }
+  let u = bitcast<u32>(x);
+  return select(u | 0x80000000u, ~u, (u & 0x80000000u) != 0u);
+}
+fn better(a: vec2u, b: vec2u) -> vec2u {
+  if (b.x > a.x || (b.x == a.x && b.y < a.y)) { return b; }
+  return a;
+}
+fn best_of_all(own: vec2u, lid: u32) -> vec2u {
+  champions[lid] = own;
+  workgroupBarrier();
+  if (lid < THREADS / 16u) {
+    var best = champions[16u * lid];
+    for (var k = 1u; k < 16u; k++) { best = better(best, champions[16u * lid + k]); }
+    finalists[lid] = best;
+  }
+  workgroupBarrier();
+  var best = finalists[0];
+  for (var k = 1u; k < THREADS / 16u; k++) { best = better(best, finalists[k]); }
+  return best;
+}
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
+  let row = flat_group(id, groups);
+  if (row >= p.batch) { return; }
+  let base = row * p.vocab;
+  var own = vec2u(0u, 0xffffffffu);
+  for (var v = lid; v < p.vocab; v += THREADS) {
+    let key = order(logits[base + v]);
+    if (key > own.x || own.y == 0xffffffffu) { own = vec2u(key, v); }
+  }
+  let top = best_of_all(own, lid);
+  let largest = logits[base + top.y];
+  var mass = 0.0;
+  for (var v = lid; v < p.vocab; v += THREADS) { mass += exp(logits[base + v] - largest); }
+  let log_sum = largest + log(sum_of_all(mass, lid));
+  var chosen = top.y;
+  if (p.temperature > 0.0) {
+    // The least key that stays; scores are ordered as logits are.
+    var least = 0u;
+    if (p.top_k > 0u) {
+      var low = 0u;
+      var high = top.x;
+      for (var bit = 0u; bit < 32u; bit++) {
+        let mid = low + (high - low) / 2u + ((high - low) & 1u);
+        var count = 0.0;
+        for (var v = lid; v < p.vocab; v += THREADS) { count += select(0.0, 1.0, order(logits[base + v]) >= mid); }
+        if (sum_of_all(count, lid) >= f32(p.top_k)) { low = mid; } else { high = max(low, mid - 1u); }
+      }
+      least = low;
+    }
+    if (p.top_p < 1.0) {
+      var kept = 0.0;
+      for (var v = lid; v < p.vocab; v += THREADS) {
+        let l = logits[base + v];
+        if (order(l) >= least) { kept += exp((l - largest) / p.temperature); }
+      }
+      let wanted = p.top_p * sum_of_all(kept, lid);
+      var low = least;
+      var high = top.x;
+      for (var bit = 0u; bit < 32u; bit++) {
+        let mid = low + (high - low) / 2u + ((high - low) & 1u);
+        var reached = 0.0;
+        for (var v = lid; v < p.vocab; v += THREADS) {
+          let l = logits[base + v];
+          if (order(l) >= mid) { reached += exp((l - largest) / p.temperature); }
+        }
+        if (sum_of_all(reached, lid) >= wanted) { low = mid; } else { high = max(low, mid - 1u); }
+      }
+      least = low;
+    }
+    own = vec2u(0u, 0xffffffffu);
+    for (var v = lid; v < p.vocab; v += THREADS) {
+      let l = logits[base + v];
+      if (order(l) < least || exp((l - largest) / p.temperature) < p.min_p) { continue; }
+      let key = order(l / p.temperature + gumbel(random_word(base + v)));
+      if (key > own.x || own.y == 0xffffffffu) { own = vec2u(key, v); }
+    }
+    chosen = best_of_all(own, lid).y;
+  }
+  if (lid == 0u) {
+    token[row] = chosen;
+    logprob[row] = logits[base + chosen] - log_sum;
+  }
+}

@@ -1,0 +1,103 @@
+// What the scan's two directions share.
+#pragma once
+#include "types.cuh"
+
+constexpr float LOG2E = 1.4426950408889634f;
+// Blocks of eight lanes a channel are larger, so that a block still covers 32 channels.
+template <int LANES> constexpr int THREADS_OF = LANES == 8 ? 256 : 128;
+// Tokens between the states that the forward pass keeps for the backward pass.
+constexpr int CHECKPOINT = 16;
+
+// All that one launch reads and writes; every member takes eight bytes. Null where there is none.
+struct Scan {
+  const void *x, *delta, *B, *C, *z;
+  const float *A, *D, *bias, *initial;
+  const int* marks;
+  i64 xStride, deltaStride, BStride, CStride, zStride;
+  i64 batch, length, dInner, dState, groups, softplus;
+  i64 chunks, chunkLength, checkpoints;
+  void* y;
+  float *final, *saved;
+  // Between chunks: states they start from, end with, sums of their steps.
+  const float* starts;
+  float *ends, *sums;
+  // Backward only.
+  const void* gy;
+  const float* gFinal;
+  void *gx, *gDelta, *gz;
+  float *gA, *gD, *gBias, *gInitial, *gBC;
+};
+
+// X(name, T, lanes, states a lane): lanes * states is the largest dState of the variant.
+#define EACH_SCAN_OF(X, name, T) X(name, T, 4, 1) X(name, T, 4, 2) X(name, T, 4, 4) X(name, T, 8, 4) X(name, T, 16, 8) X(name, T, 16, 16)
+#define EACH_SCAN(X) EACH_SCAN_OF(X, float32, float) EACH_SCAN_OF(X, bf16, bf16) EACH_SCAN_OF(X, f16, f16)
+
+// Conditions that a lambda knows when it is compiled.
+struct True {
+  __device__ constexpr operator bool() const { return true; }
+};
+struct False {
+  __device__ constexpr operator bool() const { return false; }
+};
+
+// Where a thread works. Blocks along x never span two groups.
+struct Place {
+  i64 batch, chunk, group, firstChannel, endChannel, channel;
+  int lane, own;
+  bool active;
+};
+template <int LANES> __device__ __forceinline__ Place placeOf(const Scan& s) {
+  constexpr int CHANNELS = THREADS_OF<LANES> / LANES;
+  const i64 perGroup = s.dInner / s.groups, blocks = (perGroup + CHANNELS - 1) / CHANNELS;
+  Place p;
+  p.batch = blockIdx.y;
+  p.chunk = blockIdx.z;
+  p.group = blockIdx.x / blocks;
+  p.firstChannel = p.group * perGroup + blockIdx.x % blocks * CHANNELS;
+  p.endChannel = (p.group + 1) * perGroup;
+  p.lane = threadIdx.x % LANES;
+  p.own = threadIdx.x / LANES;
+  p.channel = p.firstChannel + p.own;
+  p.active = p.channel < p.endChannel;
+  return p;
+}
+
+__device__ __forceinline__ float ex2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float sigmoidOf(float x) { return __fdividef(1.f, 1.f + ex2(-LOG2E * x)); }
+// The identity above 20. Below, log(1 + e) by the logarithm unit where that is accurate, and by 2 atanh(e / (2 + e)) where e is small, in which
+// 1 + e would lose it; to 5e-7 of its value either way.
+__device__ __forceinline__ float softplusOf(float x) {
+  const float e = ex2(LOG2E * x), s = __fdividef(e, 2.f + e), s2 = s * s;
+  float log2;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(log2) : "f"(1.f + e));
+  const float small = 2.f * s * (1.f + s2 * (1.f / 3.f + s2 * (0.2f + s2 * (1.f / 7.f + s2 * (1.f / 9.f)))));
+  return x > 20.f ? x : e < 0.5f ? small : 0.6931471805599453f * log2;
+}
+
+template <int N> __device__ __forceinline__ void loadStates(const float* from, float (&to)[N]) {
+  if constexpr (N % 4 == 0) {
+#pragma unroll
+    for (int j = 0; j < N; j += 4) {
+      const float4 v = *reinterpret_cast<const float4*>(from + j);
+      to[j] = v.x, to[j + 1] = v.y, to[j + 2] = v.z, to[j + 3] = v.w;
+    }
+  } else {
+#pragma unroll
+    for (int j = 0; j < N; j++) to[j] = from[j];
+  }
+}
+
+// Sums four numbers over the lanes of a channel at once: lane i gets the i-th sum. Three shuffles where one by one would take eight.
+template <int LANES> __device__ __forceinline__ float sumOverLanes(const float (&v)[4], int lane) {
+  const bool odd = lane & 1, high = lane & 2;
+  const float a = (odd ? v[1] : v[0]) + __shfl_xor_sync(~0u, odd ? v[0] : v[1], 1);
+  const float b = (odd ? v[3] : v[2]) + __shfl_xor_sync(~0u, odd ? v[2] : v[3], 1);
+  float c = (high ? b : a) + __shfl_xor_sync(~0u, high ? a : b, 2);
+#pragma unroll
+  for (int step = 4; step < LANES; step <<= 1) c += __shfl_xor_sync(~0u, c, step);
+  return c;
+}

@@ -1,0 +1,391 @@
+// A device of the CUDA driver API for JavaScript: memory, modules, launches, copies, graphs. It holds no policy: what is allocated when, and
+// which kernel runs, is decided in TypeScript. Nothing here waits on the calling thread; what waits does so on libuv's threads.
+#define NAPI_VERSION 8
+#include <napi.h>
+
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cublaslt.h"
+#include "driver.h"
+
+namespace {
+
+Driver driver;
+
+// Throws into JavaScript: "cuLaunchKernel: CUDA_ERROR_…: …".
+bool failed(Napi::Env env, CUresult result, const char* what) {
+  if (result == CUDA_SUCCESS) return false;
+  Napi::Error::New(env, std::string(what) + ": " + driver.describe(result)).ThrowAsJavaScriptException();
+  return true;
+}
+
+double toNumber(CUdeviceptr p) { return static_cast<double>(p); }
+CUdeviceptr toPointer(const Napi::Value& v) { return static_cast<CUdeviceptr>(v.As<Napi::Number>().Int64Value()); }
+int64_t integer(const Napi::Value& v) { return v.As<Napi::Number>().Int64Value(); }
+unsigned natural(const Napi::Value& v) { return v.As<Napi::Number>().Uint32Value(); }
+
+// Page-locked memory that copies to the host land in. Kept for reuse: locking takes longer than copying.
+class Staging {
+ public:
+  void* take(size_t bytes) {
+    for (size_t i = 0; i < idle_.size(); i++)
+      if (idle_[i].second >= bytes && idle_[i].second <= 4 * bytes + 4096) {
+        void* found = idle_[i].first;
+        idle_.erase(idle_.begin() + i);
+        return found;
+      }
+    void* fresh = nullptr;
+    if (driver.MemAllocHost(&fresh, bytes) != CUDA_SUCCESS) return nullptr;
+    sizes_.emplace_back(fresh, bytes);
+    return fresh;
+  }
+  void give(void* memory) {
+    for (const auto& [p, bytes] : sizes_)
+      if (p == memory) idle_.emplace_back(p, bytes);
+  }
+  void clear() {
+    for (const auto& entry : sizes_) driver.MemFreeHost(entry.first);
+    sizes_.clear();
+    idle_.clear();
+  }
+
+ private:
+  std::vector<std::pair<void*, size_t>> idle_, sizes_;
+};
+
+class Device : public Napi::ObjectWrap<Device> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "Device",
+                       {
+                           InstanceMethod<&Device::Info>("info"), InstanceMethod<&Device::MemInfo>("memInfo"),
+                           InstanceMethod<&Device::Alloc>("alloc"), InstanceMethod<&Device::Release>("release"),
+                           InstanceMethod<&Device::Load>("load"), InstanceMethod<&Device::Find>("find"),
+                           InstanceMethod<&Device::Launch>("launch"), InstanceMethod<&Device::CopyIn>("copyIn"),
+                           InstanceMethod<&Device::CopyOut>("copyOut"), InstanceMethod<&Device::Set>("set"),
+                           InstanceMethod<&Device::Copy>("copy"),
+                           InstanceMethod<&Device::Synchronize>("synchronize"), InstanceMethod<&Device::BeginCapture>("beginCapture"),
+                           InstanceMethod<&Device::EndCapture>("endCapture"), InstanceMethod<&Device::LaunchGraph>("launchGraph"),
+                           InstanceMethod<&Device::DestroyGraph>("destroyGraph"), InstanceMethod<&Device::Record>("record"),
+                           InstanceMethod<&Device::Elapsed>("elapsed"), InstanceMethod<&Device::OpenCublas>("openCublas"),
+                           InstanceMethod<&Device::Matmul>("matmul"), InstanceMethod<&Device::Close>("close"),
+                       });
+  }
+
+  explicit Device(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Device>(info) {
+    const Napi::Env env = info.Env();
+    static std::once_flag once;
+    static std::string missing;
+    std::call_once(once, [] { driver.open(missing); });
+    if (!missing.empty()) {
+      Napi::Error::New(env, missing).ThrowAsJavaScriptException();
+      return;
+    }
+    int count = 0;
+    driver.DeviceGetCount(&count);
+    const int ordinal = static_cast<int>(integer(info[0]));
+    if (ordinal < 0 || ordinal >= count) {
+      Napi::Error::New(env, "there is no device " + std::to_string(ordinal) + " of " + std::to_string(count)).ThrowAsJavaScriptException();
+      return;
+    }
+    if (failed(env, driver.DeviceGet(&device_, ordinal), "cuDeviceGet")) return;
+    if (failed(env, driver.PrimaryCtxRetain(&context_, device_), "cuDevicePrimaryCtxRetain")) return;
+    driver.CtxSetCurrent(context_);
+    failed(env, driver.StreamCreate(&stream_, 1 /* does not wait for the default stream */), "cuStreamCreate");
+  }
+
+  ~Device() override { Shut(); }
+
+  CUcontext context() const { return context_; }
+  Staging& staging() { return staging_; }
+
+ private:
+  Napi::Value Info(const Napi::CallbackInfo& info) {
+    char name[256] = "";
+    size_t total = 0;
+    int version = 0;
+    driver.DeviceGetName(name, sizeof name, device_);
+    driver.DeviceTotalMem(&total, device_);
+    driver.DriverGetVersion(&version);
+    const auto attribute = [&](int which) {
+      int value = 0;
+      driver.DeviceGetAttribute(&value, which, device_);
+      return value;
+    };
+    Napi::Object result = Napi::Object::New(info.Env());
+    result["name"] = name;
+    result["totalBytes"] = static_cast<double>(total);
+    result["driver"] = version;
+    result["multiprocessors"] = attribute(16);
+    result["major"] = attribute(75);
+    result["minor"] = attribute(76);
+    return result;
+  }
+
+  Napi::Value MemInfo(const Napi::CallbackInfo& info) {
+    size_t free = 0, total = 0;
+    driver.CtxSetCurrent(context_);
+    driver.MemGetInfo(&free, &total);
+    Napi::Array result = Napi::Array::New(info.Env(), 2);
+    result[0u] = static_cast<double>(free);
+    result[1u] = static_cast<double>(total);
+    return result;
+  }
+
+  // 0 where there is no memory: the caller frees what it keeps and tries again.
+  Napi::Value Alloc(const Napi::CallbackInfo& info) {
+    CUdeviceptr p = 0;
+    driver.CtxSetCurrent(context_);
+    const CUresult result = driver.MemAlloc(&p, static_cast<size_t>(integer(info[0])));
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) return Napi::Number::New(info.Env(), 0);
+    if (failed(info.Env(), result, "cuMemAlloc")) return info.Env().Undefined();
+    return Napi::Number::New(info.Env(), toNumber(p));
+  }
+
+  void Release(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    failed(info.Env(), driver.MemFree(toPointer(info[0])), "cuMemFree");
+  }
+
+  Napi::Value Load(const Napi::CallbackInfo& info) {
+    const auto image = info[0].As<Napi::Uint8Array>();
+    CUmodule module = nullptr;
+    driver.CtxSetCurrent(context_);
+    if (failed(info.Env(), driver.ModuleLoadData(&module, image.Data()), "cuModuleLoadData")) return info.Env().Undefined();
+    modules_.push_back(module);
+    return Napi::Number::New(info.Env(), modules_.size() - 1);
+  }
+
+  // (module, name, bytes of shared memory that launches may ask for) -> function
+  Napi::Value Find(const Napi::CallbackInfo& info) {
+    const std::string name = info[1].As<Napi::String>();
+    CUfunction function = nullptr;
+    driver.CtxSetCurrent(context_);
+    const CUresult result = driver.ModuleGetFunction(&function, modules_.at(natural(info[0])), name.c_str());
+    if (failed(info.Env(), result, ("cuModuleGetFunction of " + name).c_str())) return info.Env().Undefined();
+    if (natural(info[2]) > 48 * 1024 && failed(info.Env(), driver.FuncSetAttribute(function, 8, natural(info[2])), "cuFuncSetAttribute"))
+      return info.Env().Undefined();
+    functions_.push_back(function);
+    return Napi::Number::New(info.Env(), functions_.size() - 1);
+  }
+
+  // (function, grid x, y, z, block x, y, z, shared bytes, the parameters as they lie in memory)
+  void Launch(const Napi::CallbackInfo& info) {
+    auto view = info[8].As<Napi::Uint8Array>();
+    size_t size = view.ByteLength();
+    void* extra[] = {reinterpret_cast<void*>(1) /* buffer */, view.Data(), reinterpret_cast<void*>(2) /* its size */, &size, nullptr};
+    driver.CtxSetCurrent(context_);
+    failed(info.Env(),
+           driver.LaunchKernel(functions_.at(natural(info[0])), natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]),
+                               natural(info[5]), natural(info[6]), natural(info[7]), stream_, nullptr, extra),
+           "cuLaunchKernel");
+  }
+
+  // The driver has taken the bytes when the call returns: they come from memory that is not page-locked.
+  void CopyIn(const Napi::CallbackInfo& info) {
+    const auto view = info[1].As<Napi::Uint8Array>();
+    driver.CtxSetCurrent(context_);
+    failed(info.Env(), driver.MemcpyHtoDAsync(toPointer(info[0]), view.Data(), view.ByteLength(), stream_), "cuMemcpyHtoDAsync");
+  }
+
+  void Copy(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    failed(info.Env(), driver.MemcpyDtoDAsync(toPointer(info[0]), toPointer(info[1]), integer(info[2]), stream_), "cuMemcpyDtoDAsync");
+  }
+
+  void Set(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    failed(info.Env(), driver.MemsetD8Async(toPointer(info[0]), static_cast<unsigned char>(natural(info[1])), integer(info[2]), stream_),
+           "cuMemsetD8Async");
+  }
+
+  // Waits for an event, then resolves with what has been copied until it, or with nothing.
+  class Wait : public Napi::AsyncWorker {
+   public:
+    Wait(Napi::Env env, Device* device, Napi::Object self, CUevent event, void* staged, size_t bytes)
+        : Napi::AsyncWorker(env),
+          device_(device),
+          self_(Napi::Persistent(self)),
+          deferred_(Napi::Promise::Deferred::New(env)),
+          event_(event),
+          staged_(staged),
+          bytes_(bytes) {}
+    Napi::Promise promise() const { return deferred_.Promise(); }
+    void Execute() override {
+      driver.CtxSetCurrent(device_->context());
+      const CUresult result = driver.EventSynchronize(event_);
+      if (result != CUDA_SUCCESS) SetError("cuEventSynchronize: " + driver.describe(result));
+    }
+    void OnOK() override {
+      Napi::Value value = Env().Undefined();
+      if (staged_ != nullptr) {
+        Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(Env(), bytes_);
+        std::memcpy(buffer.Data(), staged_, bytes_);
+        value = buffer;
+      }
+      finish();
+      deferred_.Resolve(value);
+    }
+    void OnError(const Napi::Error& error) override {
+      finish();
+      deferred_.Reject(error.Value());
+    }
+
+   private:
+    void finish() {
+      if (staged_ != nullptr) device_->staging().give(staged_);
+      driver.CtxSetCurrent(device_->context());
+      driver.EventDestroy(event_);
+    }
+    Device* device_;
+    Napi::ObjectReference self_;  // keeps the device while something waits for it
+    Napi::Promise::Deferred deferred_;
+    CUevent event_;
+    void* staged_;
+    size_t bytes_;
+  };
+
+  Napi::Value waitHere(const Napi::CallbackInfo& info, void* staged, size_t bytes) {
+    CUevent event = nullptr;
+    if (failed(info.Env(), driver.EventCreate(&event, 2 /* without time */), "cuEventCreate")) return info.Env().Undefined();
+    if (failed(info.Env(), driver.EventRecord(event, stream_), "cuEventRecord")) return info.Env().Undefined();
+    auto* wait = new Wait(info.Env(), this, info.This().As<Napi::Object>(), event, staged, bytes);
+    const Napi::Promise promise = wait->promise();
+    wait->Queue();
+    return promise;
+  }
+
+  Napi::Value CopyOut(const Napi::CallbackInfo& info) {
+    const size_t bytes = static_cast<size_t>(integer(info[1]));
+    driver.CtxSetCurrent(context_);
+    void* staged = staging_.take(bytes);
+    if (staged == nullptr) {
+      Napi::Error::New(info.Env(), "cuMemAllocHost: no page-locked memory").ThrowAsJavaScriptException();
+      return info.Env().Undefined();
+    }
+    if (failed(info.Env(), driver.MemcpyDtoHAsync(staged, toPointer(info[0]), bytes, stream_), "cuMemcpyDtoHAsync"))
+      return info.Env().Undefined();
+    return waitHere(info, staged, bytes);
+  }
+
+  Napi::Value Synchronize(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    return waitHere(info, nullptr, 0);
+  }
+
+  void BeginCapture(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    // Relaxed: memory may be allocated meanwhile.
+    failed(info.Env(), driver.StreamBeginCapture(stream_, 2), "cuStreamBeginCapture");
+  }
+
+  Napi::Value EndCapture(const Napi::CallbackInfo& info) {
+    CUgraph graph = nullptr;
+    CUgraphExec exec = nullptr;
+    driver.CtxSetCurrent(context_);
+    if (failed(info.Env(), driver.StreamEndCapture(stream_, &graph), "cuStreamEndCapture")) return info.Env().Undefined();
+    const CUresult result = driver.GraphInstantiate(&exec, graph, 0);
+    driver.GraphDestroy(graph);
+    if (failed(info.Env(), result, "cuGraphInstantiate")) return info.Env().Undefined();
+    graphs_.push_back(exec);
+    return Napi::Number::New(info.Env(), graphs_.size() - 1);
+  }
+
+  void LaunchGraph(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    failed(info.Env(), driver.GraphLaunch(graphs_.at(natural(info[0])), stream_), "cuGraphLaunch");
+  }
+
+  void DestroyGraph(const Napi::CallbackInfo& info) {
+    CUgraphExec& exec = graphs_.at(natural(info[0]));
+    driver.CtxSetCurrent(context_);
+    if (exec != nullptr) driver.GraphExecDestroy(exec);
+    exec = nullptr;
+  }
+
+  // Marks a point of the stream for `elapsed`.
+  Napi::Value Record(const Napi::CallbackInfo& info) {
+    CUevent event = nullptr;
+    driver.CtxSetCurrent(context_);
+    if (failed(info.Env(), driver.EventCreate(&event, 0), "cuEventCreate")) return info.Env().Undefined();
+    if (failed(info.Env(), driver.EventRecord(event, stream_), "cuEventRecord")) return info.Env().Undefined();
+    events_.push_back(event);
+    return Napi::Number::New(info.Env(), events_.size() - 1);
+  }
+
+  // Milliseconds between two recorded points that have been reached.
+  Napi::Value Elapsed(const Napi::CallbackInfo& info) {
+    float ms = 0;
+    driver.CtxSetCurrent(context_);
+    if (failed(info.Env(), driver.EventElapsedTime(&ms, events_.at(natural(info[0])), events_.at(natural(info[1]))), "cuEventElapsedTime"))
+      return info.Env().Undefined();
+    return Napi::Number::New(info.Env(), ms);
+  }
+
+  Napi::Value OpenCublas(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    if (!cublas_.isOpen()) cublas_.open(info[0].As<Napi::String>());
+    return Napi::Boolean::New(info.Env(), cublas_.isOpen());
+  }
+
+  // (a, b, d, workspace, workspace bytes, then the members of Product in their order)
+  void Matmul(const Napi::CallbackInfo& info) {
+    Product p{};
+    p.m = integer(info[5]);
+    p.n = integer(info[6]);
+    p.k = integer(info[7]);
+    p.batch = integer(info[8]);
+    p.typeIn = static_cast<int>(integer(info[9]));
+    p.typeOut = static_cast<int>(integer(info[10]));
+    p.transA = info[11].ToBoolean();
+    p.transB = info[12].ToBoolean();
+    p.lda = integer(info[13]);
+    p.ldb = integer(info[14]);
+    p.ldd = integer(info[15]);
+    p.strideA = integer(info[16]);
+    p.strideB = integer(info[17]);
+    p.strideD = integer(info[18]);
+    p.accumulate = info[19].ToBoolean();
+    driver.CtxSetCurrent(context_);
+    const std::string error =
+        cublas_.run(p, toPointer(info[0]), toPointer(info[1]), toPointer(info[2]), toPointer(info[3]), integer(info[4]), stream_);
+    if (!error.empty()) Napi::Error::New(info.Env(), error).ThrowAsJavaScriptException();
+  }
+
+  void Close(const Napi::CallbackInfo&) { Shut(); }
+
+  void Shut() {
+    if (context_ == nullptr) return;
+    driver.CtxSetCurrent(context_);
+    driver.StreamSynchronize(stream_);
+    for (CUgraphExec exec : graphs_)
+      if (exec != nullptr) driver.GraphExecDestroy(exec);
+    for (CUevent event : events_) driver.EventDestroy(event);
+    staging_.clear();
+    driver.StreamDestroy(stream_);
+    driver.PrimaryCtxRelease(device_);
+    context_ = nullptr;
+  }
+
+  CUdevice device_ = 0;
+  CUcontext context_ = nullptr;
+  CUstream stream_ = nullptr;
+  Staging staging_;
+  CublasLt cublas_;
+  std::vector<CUmodule> modules_;
+  std::vector<CUfunction> functions_;
+  std::vector<CUgraphExec> graphs_;
+  std::vector<CUevent> events_;
+};
+
+Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
+  exports["Device"] = Device::Define(env);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(mamba_cuda, Initialise)

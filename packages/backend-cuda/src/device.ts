@@ -1,0 +1,120 @@
+import { BackendError, type Buf, type DType, isMambaError, type Operand } from "@mamba-ts/backend";
+import { type Parameter, pack } from "./launch.js";
+import { type CudaBuf, CudaMemory } from "./memory.js";
+import { kernelImage, type NativeDevice, openDevice } from "./native.js";
+
+export interface DeviceOptions {
+  readonly folder: string;
+  readonly ordinal: number;
+  readonly maxBytes: number | undefined;
+  readonly poison: boolean;
+  readonly cublasLt: string;
+}
+
+type Extent = readonly [number, number?, number?];
+
+/** Room for cuBLASLt; what Hopper's kernels ask for. */
+const WORKSPACE = 32 * 2 ** 20;
+
+/** One GPU: its memory, and kernels by the names they have in /kernels. */
+export class CudaDevice {
+  readonly memory: CudaMemory;
+  readonly native: NativeDevice;
+  readonly info: ReturnType<NativeDevice["info"]>;
+  readonly hasCublas: boolean;
+  readonly #modules = new Map<string, number>();
+  readonly #functions = new Map<string, number>();
+  #workspace = 0;
+
+  constructor(readonly options: DeviceOptions) {
+    this.native = openDevice(options.folder, options.ordinal);
+    this.info = this.native.info();
+    this.memory = new CudaMemory(this.native, {
+      maxBytes: options.maxBytes ?? this.info.totalBytes,
+      poison: options.poison,
+    });
+    this.hasCublas = this.native.openCublas(options.cublasLt);
+  }
+
+  /** Enqueues a kernel: `kernel` of the file `file` of /kernels. */
+  launch(
+    file: string,
+    kernel: string,
+    grid: Extent,
+    block: Extent,
+    parameters: readonly Parameter[],
+    sharedBytes = 0,
+  ): void {
+    const fn = this.#find(file, kernel, sharedBytes);
+    const [x, y = 1, z = 1] = grid;
+    if (x === 0 || y === 0 || z === 0) return;
+    try {
+      this.native.launch(fn, x, y, z, block[0], block[1] ?? 1, block[2] ?? 1, sharedBytes, pack(parameters));
+    } catch (cause) {
+      throw new BackendError(
+        `cuda: ${kernel} with grid ${grid.join(" x ")} and block ${block.join(" x ")}: ${(cause as Error).message}`,
+        { cause },
+      );
+    }
+  }
+
+  /** Enqueues a kernel that loops over `n` elements. */
+  each(file: string, kernel: string, n: number, parameters: readonly Parameter[]): void {
+    const blocks = Math.min(Math.ceil(n / 256), this.info.multiprocessors * 32);
+    this.launch(file, kernel, [blocks], [256], parameters);
+  }
+
+  #find(file: string, kernel: string, sharedBytes: number): number {
+    const key = sharedBytes > 48 * 1024 ? `${kernel} ${sharedBytes}` : kernel;
+    const known = this.#functions.get(key);
+    if (known !== undefined) return known;
+    let module = this.#modules.get(file);
+    if (module === undefined) {
+      module = this.native.load(kernelImage(this.options.folder, file));
+      this.#modules.set(file, module);
+    }
+    const fn = this.native.find(module, kernel, sharedBytes);
+    this.#functions.set(key, fn);
+    return fn;
+  }
+
+  alloc(count: number, dtype: DType): CudaBuf {
+    return this.memory.alloc(count, dtype);
+  }
+
+  /** The same bytes in memory of their own. */
+  copyOf(buf: CudaBuf): CudaBuf {
+    const copy = this.alloc(buf.count, buf.dtype);
+    if (buf.byteLength > 0) this.native.copy(copy.pointer, buf.pointer, buf.byteLength);
+    return copy;
+  }
+
+  own(x: Operand | Buf): CudaBuf {
+    return this.memory.own("buf" in x ? x.buf : x);
+  }
+
+  /** Address and size of memory that one matrix product at a time may use. */
+  get workspace(): readonly [number, number] {
+    if (this.#workspace === 0) this.#workspace = this.native.alloc(WORKSPACE);
+    return [this.#workspace, this.#workspace === 0 ? 0 : WORKSPACE];
+  }
+
+  /** Failures of earlier work show when somebody waits: they become errors of ours. */
+  async wait<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (cause) {
+      if (isMambaError(cause)) throw cause;
+      throw new BackendError(`cuda: work on the device failed: ${(cause as Error).message}`, {
+        hint: "CUDA_LAUNCH_BLOCKING=1 shows the kernel; the backend cannot be used any more",
+        cause,
+      });
+    }
+  }
+
+  dispose(): void {
+    if (this.#workspace !== 0) this.native.release(this.#workspace);
+    this.memory.dispose();
+    this.native.close();
+  }
+}

@@ -1,0 +1,22 @@
+import type { FusedOps } from "@mamba-ts/backend";
+import type { CudaDevice } from "../device.js";
+import { causalConv1d } from "./causal-conv1d.js";
+import { adamw, kvAppend } from "./in-place.js";
+import { linear } from "./linear.js";
+import { linearCrossEntropy } from "./linear-cross-entropy.js";
+import { layerNorm, rmsNorm } from "./norm.js";
+import { selectiveScan } from "./selective-scan.js";
+
+/** Every operation that has kernels of its own. */
+export function fusedOps(device: CudaDevice): FusedOps {
+  return {
+    selectiveScan: selectiveScan(device),
+    causalConv1d: causalConv1d(device),
+    rmsNorm: rmsNorm(device),
+    layerNorm: layerNorm(device),
+    linear: linear(device),
+    linearCrossEntropy: linearCrossEntropy(device),
+    adamw: adamw(device),
+    kvAppend: kvAppend(device),
+  };
+}

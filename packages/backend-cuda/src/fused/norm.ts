@@ -1,0 +1,117 @@
+import type { Buf, FusedOps, Operand, RmsNormDescriptor } from "@mamba-ts/backend";
+import type { CudaDevice } from "../device.js";
+import { cast } from "../elementwise.js";
+import { f64, i32, i64, pointer } from "../launch.js";
+import type { CudaBuf } from "../memory.js";
+import { reduce } from "../reduce.js";
+import { kept } from "./shared.js";
+
+type Args = { readonly [K in "x" | "weight" | "bias" | "residual"]?: Operand | undefined };
+type Outputs = { readonly [K in "y" | "sum"]?: Operand };
+type Grads = { [K in "x" | "weight" | "bias" | "residual"]?: Buf };
+
+/** Pairs of dtypes of x and of the residual stream that have kernels. */
+function isSupported({ dtype, residualDtype }: RmsNormDescriptor): boolean {
+  return dtype === residualDtype || (residualDtype === "float32" && dtype !== "float64");
+}
+
+/** A weight in the type of the statistics, and what to free afterwards. */
+function wide(
+  device: CudaDevice,
+  x: Operand | undefined,
+  type: "float32" | "float64",
+  made: Buf[],
+): CudaBuf | undefined {
+  if (x === undefined || x.dtype === type) return x === undefined ? undefined : device.own(x);
+  const buf = cast(device, x, type) as CudaBuf;
+  made.push(buf);
+  return buf;
+}
+
+function forward(device: CudaDevice, args: Args, d: RmsNormDescriptor, centred: boolean) {
+  const { rows, width, eps, dtype, residualDtype } = d;
+  const made: Buf[] = [];
+  const type = kept(dtype);
+  const y = device.alloc(rows * width, dtype);
+  const sum = d.hasResidual ? device.alloc(rows * width, residualDtype) : undefined;
+  const residual = args.residual === undefined ? undefined : device.own(args.residual);
+  const [weight, bias] = [wide(device, args.weight, type, made), wide(device, args.bias, type, made)];
+  const parameters = [device.own(args.x!), ...[residual, weight, bias, y, sum].map((b) => pointer(b))];
+  const kernel = `norm_forward_${dtype}_${residualDtype}`;
+  device.launch("norm", kernel, [rows], [256], [...parameters, i64(width), f64(eps), i32(centred)]);
+  for (const buf of made) device.memory.free(buf);
+  return { outputs: { y, ...(sum === undefined ? {} : { sum }) }, saved: [] };
+}
+
+function backward(
+  device: CudaDevice,
+  args: Args,
+  d: RmsNormDescriptor,
+  outputs: Outputs,
+  gradOutputs: Outputs,
+  needs: ReadonlySet<string>,
+  centred: boolean,
+): Grads {
+  const { rows, width, eps, dtype, residualDtype } = d;
+  const made: Buf[] = [];
+  const type = kept(dtype);
+  const blocks = Math.max(1, Math.min(rows, device.info.multiprocessors * 4));
+  const parts = device.alloc(blocks * 2 * width, type);
+  const gs = device.alloc(rows * width, residualDtype);
+  const needsBoth = d.hasResidual && needs.has("x");
+  const gx = needsBoth ? device.alloc(rows * width, dtype) : undefined;
+  const given = (x: Operand | undefined): CudaBuf | undefined => (x === undefined ? undefined : device.own(x));
+  const s = device.own(d.hasResidual ? outputs.sum! : args.x!);
+  const weight = wide(device, args.weight, type, made);
+  const parameters = [
+    s,
+    ...[weight, given(gradOutputs.y), given(gradOutputs.sum), gs, gx, parts].map((b) => pointer(b)),
+  ];
+  const kernel = `norm_backward_${dtype}_${residualDtype}`;
+  const numbers = [i64([rows, width]), f64(eps), i32(centred)];
+  device.launch("norm", kernel, [blocks], [256], [...parameters, ...numbers]);
+  const result: Grads = {};
+  if (needs.has("weight") || needs.has("bias")) {
+    const shape = [blocks, 2 * width];
+    const both = reduce(
+      device,
+      "sum",
+      { buf: parts, offset: 0, rowStride: 2 * width, shape, dtype: type },
+      0,
+    ) as CudaBuf;
+    const half = (i: number): CudaBuf => {
+      const buf = device.alloc(width, type);
+      const bytes = width * buf.bytesEach;
+      if (bytes > 0) device.native.copy(buf.pointer, both.pointer + i * bytes, bytes);
+      return buf;
+    };
+    if (needs.has("weight")) result.weight = half(0);
+    if (needs.has("bias")) result.bias = half(1);
+    device.memory.free(both);
+  }
+  for (const buf of [...made, parts]) device.memory.free(buf);
+  if (gx !== undefined) result.x = gx;
+  if (needs.has("residual")) result.residual = gs;
+  else if (needs.has("x") && gx === undefined) result.x = gs;
+  else device.memory.free(gs);
+  return result;
+}
+
+/** Kernels of /kernels/norm. */
+export function rmsNorm(device: CudaDevice): NonNullable<FusedOps["rmsNorm"]> {
+  return {
+    supports: isSupported,
+    forward: (args, d) => forward(device, args, d, false),
+    backward: (args, d, outputs, _, gradOutputs, needs) =>
+      backward(device, args, d, outputs, gradOutputs, needs, false),
+  };
+}
+
+/** The same kernels, with the mean taken out. */
+export function layerNorm(device: CudaDevice): NonNullable<FusedOps["layerNorm"]> {
+  return {
+    supports: isSupported,
+    forward: (args, d) => forward(device, args, d, true),
+    backward: (args, d, outputs, _, gradOutputs, needs) => backward(device, args, d, outputs, gradOutputs, needs, true),
+  };
+}

@@ -1,0 +1,1 @@
+export { type CudaBackend, type CudaBackendOptions, createBackend } from "./backend.js";

@@ -1,0 +1,49 @@
+import type { CudaBuf } from "./memory.js";
+
+/** One parameter of a kernel: a buffer's address (with an offset in elements), null, or a number of a type. */
+export type Parameter =
+  | CudaBuf
+  | { readonly pointer: number }
+  | { readonly i64: number | readonly number[] }
+  | { readonly i32: number }
+  | { readonly f32: number }
+  | { readonly f64: number };
+
+export const i64 = (n: number | readonly number[]): Parameter => ({ i64: n });
+export const i32 = (n: number | boolean): Parameter => ({ i32: Number(n) });
+export const f32 = (n: number): Parameter => ({ f32: n });
+export const f64 = (n: number): Parameter => ({ f64: n });
+/** The address of element `offset` of a buffer; null without one. */
+export const pointer = (buf: CudaBuf | undefined, offset = 0): Parameter => ({
+  pointer: buf === undefined ? 0 : buf.pointer + offset * buf.bytesEach,
+});
+
+const bytes = new Uint8Array(4096);
+const view = new DataView(bytes.buffer);
+
+/** The parameters as a kernel finds them: each aligned to its size. Valid until the next call. */
+export function pack(parameters: readonly Parameter[]): Uint8Array {
+  let at = 0;
+  const wide = (n: number): void => {
+    at = (at + 7) & ~7;
+    view.setBigInt64(at, BigInt(n), true);
+    at += 8;
+  };
+  const narrow = (): number => {
+    at = (at + 3) & ~3;
+    at += 4;
+    return at - 4;
+  };
+  for (const p of parameters) {
+    if ("pointer" in p) wide(p.pointer);
+    else if ("i64" in p) for (const n of typeof p.i64 === "number" ? [p.i64] : p.i64) wide(n);
+    else if ("i32" in p) view.setInt32(narrow(), p.i32, true);
+    else if ("f32" in p) view.setFloat32(narrow(), p.f32, true);
+    else {
+      at = (at + 7) & ~7;
+      view.setFloat64(at, p.f64, true);
+      at += 8;
+    }
+  }
+  return bytes.subarray(0, at);
+}

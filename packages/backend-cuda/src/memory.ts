@@ -1,0 +1,152 @@
+import {
+  BackendMismatchError,
+  type Buf,
+  DisposedError,
+  type DType,
+  dtypeLayout,
+  InvalidArgumentError,
+  type MemoryUse,
+  OutOfMemoryError,
+} from "@mamba-ts/backend";
+import type { NativeDevice } from "./native.js";
+
+/** Device memory of one dtype. */
+export class CudaBuf implements Buf {
+  freed = false;
+  constructor(
+    readonly owner: CudaMemory,
+    readonly dtype: DType,
+    readonly count: number,
+    /** Device address; 0 for no elements. */
+    readonly pointer: number,
+    /** Bytes taken, a size that is handed out again. */
+    readonly room: number,
+  ) {}
+
+  get bytesEach(): number {
+    return dtypeLayout[this.dtype].bytes;
+  }
+
+  get byteLength(): number {
+    return this.count * this.bytesEach;
+  }
+}
+
+const SMALL = 2 ** 20;
+
+/** Sizes are rounded so that few different ones exist: to 512 bytes, to 1/8 of the next power of two above 1 MiB. */
+function roomFor(bytes: number): number {
+  const step = bytes <= SMALL ? 512 : 2 ** (Math.ceil(Math.log2(bytes)) - 3);
+  return Math.ceil(bytes / step) * step;
+}
+
+/**
+ * A caching allocator. All work runs in one stream, in order, so that memory which was given back may be handed out at once: what still reads it
+ * is ahead in the stream. Only what does not fit is given back to the driver.
+ */
+export class CudaMemory {
+  readonly #idle = new Map<number, number[]>();
+  #live = 0;
+  #liveBytes = 0;
+  #idleBytes = 0;
+  #disposed = false;
+  /** Buffers given back while a capture records stay pinned with it. */
+  #pinned: { room: number; pointer: number }[] | undefined;
+  constructor(
+    readonly device: NativeDevice,
+    readonly options: { readonly maxBytes: number; readonly poison: boolean },
+  ) {}
+
+  get use(): MemoryUse {
+    return { liveBuffers: this.#live, liveBytes: this.#liveBytes };
+  }
+
+  /** Uninitialised memory; see `BackendStorage.alloc`. */
+  alloc(count: number, dtype: DType): CudaBuf {
+    if (this.#disposed) throw new DisposedError("cuda: the backend was used after it had been disposed");
+    const { elements, bytes } = dtypeLayout[dtype];
+    if (!Number.isSafeInteger(count) || count < 0 || elements !== 1)
+      throw new InvalidArgumentError(`cuda: ${count} is no number of ${dtype} elements`);
+    const room = roomFor(count * bytes);
+    const pointer = room === 0 ? 0 : this.#take(room, count, dtype);
+    this.#live++;
+    this.#liveBytes += room;
+    // 0x7f bytes are NaN in every float format, and a large number in int32.
+    if (this.options.poison && room > 0) this.device.set(pointer, 0x7f, room);
+    return new CudaBuf(this, dtype, count, pointer, room);
+  }
+
+  #take(room: number, count: number, dtype: DType): number {
+    const known = this.#idle.get(room)?.pop();
+    if (known !== undefined) {
+      this.#idleBytes -= room;
+      return known;
+    }
+    if (this.#liveBytes + room <= this.options.maxBytes) {
+      if (this.#liveBytes + this.#idleBytes + room > this.options.maxBytes) this.#shrink();
+      const fresh = this.device.alloc(room);
+      if (fresh !== 0) return fresh;
+      this.#shrink();
+      const second = this.device.alloc(room);
+      if (second !== 0) return second;
+    }
+    const [free] = this.device.memInfo();
+    throw new OutOfMemoryError(
+      `cuda: no memory for ${count} ${dtype} (${room} bytes): ${this.#liveBytes} are in use by this backend, ${free} are free, the limit is ${this.options.maxBytes}`,
+      { hint: "use a smaller batch, shorter chunks, or activation recomputation" },
+    );
+  }
+
+  /** Gives what is kept back to the driver. */
+  #shrink(): void {
+    for (const pointers of this.#idle.values()) for (const p of pointers) this.device.release(p);
+    this.#idle.clear();
+    this.#idleBytes = 0;
+  }
+
+  #keep(room: number, pointer: number): void {
+    if (room === 0) return;
+    const list = this.#idle.get(room);
+    if (list === undefined) this.#idle.set(room, [pointer]);
+    else list.push(pointer);
+    this.#idleBytes += room;
+  }
+
+  free(buf: Buf): void {
+    const own = this.own(buf);
+    own.freed = true;
+    this.#live--;
+    this.#liveBytes -= own.room;
+    if (this.#disposed) return;
+    if (this.#pinned !== undefined) this.#pinned.push(own);
+    else this.#keep(own.room, own.pointer);
+  }
+
+  /** The buffer as ours; throws if it is another backend's or has been freed. */
+  own(buf: Buf): CudaBuf {
+    if (!(buf instanceof CudaBuf) || buf.owner !== this)
+      throw new BackendMismatchError("cuda: a buffer of another backend, or of another device");
+    if (buf.freed)
+      throw new DisposedError(`cuda: a buffer of ${buf.count} ${buf.dtype} was used after it had been freed`);
+    return buf;
+  }
+
+  /** From now on, what is freed is not handed out again: a graph that is being recorded reads and writes it at each replay. */
+  pin(): void {
+    this.#pinned = [];
+  }
+
+  /** Ends `pin`; the result gives everything back. */
+  unpin(): () => void {
+    const pinned = this.#pinned ?? [];
+    this.#pinned = undefined;
+    return () => {
+      for (const { room, pointer } of pinned) this.#keep(room, pointer);
+    };
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    this.#shrink();
+  }
+}

@@ -1,0 +1,3 @@
+import { library } from "@mamba-ts/config/tsup";
+
+export default library();

@@ -1,0 +1,30 @@
+import type { FusedOps } from "@mamba-ts/backend";
+import type { WebGpuMemory } from "../storage.js";
+import { attention } from "./attention.js";
+import { causalConv1d } from "./causal-conv1d.js";
+import { gatedOutput } from "./gated-output.js";
+import { adamw, kvAppend } from "./in-place.js";
+import { linear } from "./linear.js";
+import { linearCrossEntropy } from "./linear-cross-entropy.js";
+import { mambaStep } from "./mamba-step.js";
+import { layerNorm, rmsNorm } from "./norm.js";
+import { sample } from "./sample.js";
+import { selectiveScan } from "./selective-scan.js";
+
+/** The operations that have kernels of their own. */
+export function fusedOps(memory: WebGpuMemory): FusedOps {
+  return {
+    selectiveScan: selectiveScan(memory),
+    causalConv1d: causalConv1d(memory),
+    gatedOutput: gatedOutput(memory),
+    rmsNorm: rmsNorm(memory),
+    layerNorm: layerNorm(memory),
+    linear: linear(memory),
+    linearCrossEntropy: linearCrossEntropy(memory),
+    attention: attention(memory),
+    mambaStep: mambaStep(memory),
+    adamw: adamw(memory),
+    kvAppend: kvAppend(memory),
+    sample: sample(memory),
+  };
+}

@@ -1,0 +1,71 @@
+/** What both directions of the scan need. */
+import type { FusedOps, SelectiveScanDescriptor } from "@mamba-ts/backend";
+import { place } from "../primitives/shape.js";
+import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
+import { optional } from "./operands.js";
+
+export type ScanArgs = Parameters<NonNullable<FusedOps["selectiveScan"]>["forward"]>[0];
+
+/** States are kept before every so many tokens: CHUNK in kernels/common/scan.wgsl. */
+export const CHUNK = 32;
+
+/** Numbers in the states of all channels. */
+export function slotSize({ batch, dInner, dState }: SelectiveScanDescriptor): number {
+  return batch * dInner * dState;
+}
+
+/** The flags of kernels/common/scan.wgsl. */
+export function flagsOf(
+  d: SelectiveScanDescriptor,
+  { save = false, hasGy = false }: { readonly save?: boolean; readonly hasGy?: boolean },
+): number {
+  return [d.softplus, d.hasD, d.hasZ, d.hasDeltaBias, d.hasMarks, save, hasGy].reduce(
+    (flags, on, bit) => flags | (on ? 1 << bit : 0),
+    0,
+  );
+}
+
+/** A, D, deltaBias and marks, and with `withBC` B and C, in one buffer, and where each begins. */
+export function packSmall(memory: WebGpuMemory, args: ScanArgs, d: SelectiveScanDescriptor, withBC: boolean) {
+  const { batch, length, dInner, dState, groups, hasD, hasDeltaBias, hasMarks } = d;
+  const rows = batch * length;
+  const counts = {
+    a_count: dInner * dState,
+    d_count: hasD ? dInner : 0,
+    bias_count: hasDeltaBias ? dInner : 0,
+    marks_count: hasMarks ? rows : 0,
+  };
+  const d_at = counts.a_count;
+  const bias_at = d_at + counts.d_count;
+  const marks_at = bias_at + counts.bias_count;
+  const b_at = marks_at + counts.marks_count;
+  const c_at = b_at + rows * groups * dState;
+  const buf: WebGpuBuf = memory.alloc(withBC ? c_at + rows * groups * dState : b_at, "float32");
+  const { A, D, deltaBias, marks } = args;
+  memory.gpu.run(
+    "selective-scan/pack",
+    {
+      A: memory.own(A.buf),
+      D: optional(memory, D),
+      bias: optional(memory, deltaBias),
+      marks: optional(memory, marks),
+      small: buf,
+    },
+    counts,
+    { threads: b_at },
+  );
+  if (withBC)
+    for (const [operand, y_start] of [
+      [args.B, b_at],
+      [args.C, c_at],
+    ] as const)
+      place(memory, memory.own(operand.buf), buf, {
+        rows,
+        run: groups * dState,
+        x_start: operand.offset,
+        x_pitch: operand.rowStride,
+        y_start,
+        y_pitch: groups * dState,
+      });
+  return { buf, at: { d_at, bias_at, marks_at }, b_at, c_at };
+}

@@ -1,0 +1,112 @@
+import type { Buf, FusedOps, SelectiveScanDescriptor } from "@mamba-ts/backend";
+import { place } from "../primitives/shape.js";
+import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
+import { gridOf, optional, rowsOf, splitsFor } from "./operands.js";
+import { backwardBytes, scanBackward } from "./selective-scan-backward.js";
+import { CHUNK, flagsOf, packSmall, type ScanArgs, slotSize } from "./selective-scan-shared.js";
+
+type Op = NonNullable<FusedOps["selectiveScan"]>;
+
+/** States that a thread holds in registers; more would have to lie in memory. */
+const MAX_STATES = 64;
+
+function forward(memory: WebGpuMemory, args: ScanArgs, d: SelectiveScanDescriptor, save: boolean) {
+  const { gpu } = memory;
+  const { batch, length, dInner, dState, groups } = d;
+  const slot = slotSize(d);
+  const perGroup = dInner / groups;
+  const tiles = Math.ceil(perGroup / 64);
+  const workgroups = tiles * groups * batch;
+  const splits = splitsFor(workgroups, length, 4 * CHUNK);
+  const stretch = Math.ceil(Math.ceil(length / splits) / CHUNK) * CHUNK;
+  const chunks = save ? Math.ceil(length / CHUNK) : 0;
+  const small = packSmall(memory, args, d, false);
+  const states = memory.alloc((splits + 1 + chunks) * slot, "float32");
+  const y = memory.alloc(batch * length * dInner, "float32");
+  if (args.initialState === undefined)
+    gpu.run("fill/fill", { y: states }, { start: 0, count: slot, word: 0 }, { threads: slot });
+  else copyState(memory, memory.own(args.initialState.buf), states, 0, 0, slot);
+  const [x, delta, B, C, z] = [args.x, args.delta, args.B, args.C, args.z].map(rowsOf) as [
+    Rows,
+    Rows,
+    Rows,
+    Rows,
+    Rows,
+  ];
+  const params = {
+    batch,
+    length,
+    d_inner: dInner,
+    groups,
+    per_group: perGroup,
+    tiles,
+    splits,
+    stretch,
+    flags: flagsOf(d, { save }),
+    ...small.at,
+    x_start: x.start,
+    x_pitch: x.pitch,
+    delta_start: delta.start,
+    delta_pitch: delta.pitch,
+    b_start: B.start,
+    b_pitch: B.pitch,
+    c_start: C.start,
+    c_pitch: C.pitch,
+    z_start: z.start,
+    z_pitch: z.pitch,
+  };
+  const inputs = {
+    x: memory.own(args.x.buf),
+    delta: memory.own(args.delta.buf),
+    B: memory.own(args.B.buf),
+    C: memory.own(args.C.buf),
+    z: optional(memory, args.z),
+    small: small.buf,
+    states,
+  };
+  const grid = gridOf(workgroups, splits);
+  if (splits > 1) {
+    const sums = memory.alloc(splits * batch * dInner, "float32");
+    const constants = { PHASE: 1, D_STATE: dState };
+    gpu.run("selective-scan/forward", { ...inputs, y: sums }, params, { constants, grid });
+    const carries = { count: slot, channels: batch * dInner, d_state: dState, splits, d_inner: dInner };
+    gpu.run("selective-scan/carries", { small: small.buf, sums, states }, carries, {
+      constants: { IS_REVERSED: 0 },
+      threads: slot,
+    });
+    memory.free(sums);
+  }
+  gpu.run("selective-scan/forward", { ...inputs, y }, params, { constants: { PHASE: 0, D_STATE: dState }, grid });
+  const finalState = memory.alloc(slot, "float32");
+  copyState(memory, states, finalState, splits * slot, 0, slot);
+  memory.free(small.buf);
+  if (save) return { outputs: { y, finalState }, saved: [states as Buf] };
+  memory.free(states);
+  return { outputs: { y, finalState }, saved: [] };
+}
+
+type Rows = ReturnType<typeof rowsOf>;
+
+function copyState(
+  memory: WebGpuMemory,
+  x: WebGpuBuf,
+  y: WebGpuBuf,
+  x_start: number,
+  y_start: number,
+  run: number,
+): void {
+  place(memory, x, y, { rows: 1, run, x_start, x_pitch: 0, y_start, y_pitch: 0 });
+}
+
+/** The selective scan: see kernels/selective-scan. */
+export function selectiveScan(memory: WebGpuMemory): Op {
+  const strided = ["x", "delta", "B", "C", "z"] as const;
+  return {
+    supports: ({ dtype, dState, dInner }) =>
+      dtype === "float32" && dState >= 1 && dState <= MAX_STATES && dInner > 0 && { strided },
+    supportsBackward: (d) => backwardBytes(d) <= memory.gpu.maxBufferBytes,
+    forward: (args, d, { save }) => forward(memory, args, d, save),
+    backward: (args, d, _outputs, saved, gradOutputs, needs) =>
+      scanBackward(memory, args, d, saved, gradOutputs, needs),
+  };
+}

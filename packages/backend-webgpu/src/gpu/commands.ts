@@ -1,0 +1,225 @@
+/**
+ * Launches, gathered into few submits: one encoder with one compute pass stays open, the launches' parameters wait in host memory, and
+ * a flush sends both. Bind groups are kept, as the pool hands out the same buffers step after step.
+ */
+import type { Faults } from "./faults.js";
+import { PARAMS_BYTES, type Pipeline, type Pipelines } from "./pipelines.js";
+import type { BufferPool, Physical } from "./pool.js";
+import type { Device } from "./types.js";
+
+/** Bytes of parameters in one batch. */
+const UNIFORM_BYTES = 2 ** 16;
+/** The device starts on a batch while the host makes the next one. */
+const BATCH_LAUNCHES = 128;
+const KEPT_BIND_GROUPS = 8192;
+
+export interface Bound {
+  readonly physical: Physical;
+  /** In bytes. */
+  readonly offset: number;
+  readonly size: number;
+}
+
+export interface Launch {
+  readonly pipeline: Pipeline;
+  readonly group: GPUBindGroup;
+  readonly buffers: readonly Physical[];
+  readonly params: Uint8Array;
+  readonly grid: readonly [number, number, number];
+}
+
+export class Commands {
+  #encoder: GPUCommandEncoder | undefined;
+  #pass: GPUComputePassEncoder | undefined;
+  #launched: Launch[] = [];
+  #batch = 0;
+  readonly #uniforms: GPUBuffer;
+  readonly #uniformGroup: GPUBindGroup;
+  readonly #staging = new Uint8Array(UNIFORM_BYTES);
+  #staged = 0;
+  readonly #groups = new Map<string, GPUBindGroup>();
+  #recording: Launch[] | undefined;
+  /** Launches since the device was opened. */
+  launches = 0;
+  submits = 0;
+
+  constructor(
+    readonly device: Device,
+    readonly pipelines: Pipelines,
+    readonly pool: BufferPool,
+    readonly faults: Faults,
+  ) {
+    this.#uniforms = this.#uniformBuffer(UNIFORM_BYTES);
+    this.#uniformGroup = this.#groupOf(this.#uniforms);
+  }
+
+  /** The number of the batch that is being made. */
+  get batch(): number {
+    return this.#batch;
+  }
+
+  launch(pipeline: Pipeline, bound: readonly Bound[], params: Uint8Array, grid: Launch["grid"]): void {
+    this.faults.assertAlive();
+    const launch = {
+      pipeline,
+      group: this.#bindGroup(pipeline, bound),
+      buffers: bound.map((b) => b.physical),
+      params,
+      grid,
+    };
+    this.#recording?.push(launch);
+    this.#run(launch);
+  }
+
+  #run(launch: Launch): void {
+    const { pipeline, params, group, grid, buffers } = launch;
+    const pass = this.#open();
+    const align = this.device.limits.minUniformBufferOffsetAlignment;
+    this.#staging.set(params, this.#staged);
+    pass.setPipeline(pipeline.gpu);
+    pass.setBindGroup(0, group);
+    pass.setBindGroup(1, this.#uniformGroup, [this.#staged]);
+    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+    for (const physical of buffers) physical.batch = this.#batch;
+    this.#staged += Math.ceil(pipeline.paramBytes / align) * align;
+    this.#launched.push(launch);
+    this.launches++;
+    if (this.#launched.length >= BATCH_LAUNCHES || this.#staged + PARAMS_BYTES > UNIFORM_BYTES) this.flush();
+  }
+
+  /** Adds a copy to a staging buffer behind the launches so far. */
+  copy(from: Physical, offset: number, to: GPUBuffer, bytes: number): void {
+    this.faults.assertAlive();
+    this.#open();
+    this.#pass!.end();
+    this.#pass = undefined;
+    this.#encoder!.copyBufferToBuffer(from.gpu, offset, to, 0, bytes);
+    from.batch = this.#batch;
+  }
+
+  #open(): GPUComputePassEncoder {
+    if (this.#encoder === undefined) {
+      this.faults.open();
+      this.#encoder = this.device.createCommandEncoder({ label: `batch ${this.#batch}` });
+    }
+    return (this.#pass ??= this.#encoder.beginComputePass());
+  }
+
+  /** Submits what has been gathered. */
+  flush(): void {
+    if (this.#encoder === undefined) return;
+    this.#pass?.end();
+    if (this.#staged > 0) this.device.queue.writeBuffer(this.#uniforms, 0, this.#staging, 0, this.#staged);
+    this.device.queue.submit([this.#encoder.finish()]);
+    const launched = this.#launched;
+    this.faults.close((message) => suspects(launched, message));
+    this.#encoder = this.#pass = undefined;
+    this.#launched = [];
+    this.#staged = 0;
+    this.#batch++;
+    this.submits++;
+    if (this.pool.trim() || this.#groups.size > KEPT_BIND_GROUPS) this.#groups.clear();
+  }
+
+  /** Keeps what is launched until the returned function is called, which gives a function that launches all of it again. */
+  record(): () => { replay(): void; destroy(): void } {
+    const outer = this.#recording;
+    const recorded: Launch[] = (this.#recording = []);
+    return () => {
+      this.#recording = outer;
+      outer?.push(...recorded);
+      return this.#replayer(recorded);
+    };
+  }
+
+  #replayer(recorded: readonly Launch[]) {
+    const align = this.device.limits.minUniformBufferOffsetAlignment;
+    const offsets: number[] = [];
+    let bytes = 0;
+    for (const { pipeline } of recorded) {
+      offsets.push(bytes);
+      bytes += Math.ceil(pipeline.paramBytes / align) * align;
+    }
+    const staging = new Uint8Array(bytes + PARAMS_BYTES);
+    for (const [i, { params }] of recorded.entries()) staging.set(params, offsets[i]!);
+    const uniforms = this.#uniformBuffer(staging.length);
+    this.device.queue.writeBuffer(uniforms, 0, staging);
+    const group = this.#groupOf(uniforms);
+    return {
+      replay: (): void => {
+        this.faults.assertAlive();
+        const pass = this.#open();
+        recorded.forEach((launch, i) => {
+          pass.setPipeline(launch.pipeline.gpu);
+          pass.setBindGroup(0, launch.group);
+          pass.setBindGroup(1, group, [offsets[i]!]);
+          pass.dispatchWorkgroups(launch.grid[0], launch.grid[1], launch.grid[2]);
+          for (const physical of launch.buffers) physical.batch = this.#batch;
+          this.#launched.push(launch);
+        });
+        this.launches += recorded.length;
+        if (this.#launched.length >= BATCH_LAUNCHES) this.flush();
+      },
+      destroy: (): void => {
+        this.flush();
+        uniforms.destroy();
+      },
+    };
+  }
+
+  #bindGroup(pipeline: Pipeline, bound: readonly Bound[]): GPUBindGroup {
+    let key = `${pipeline.layoutId}`;
+    for (const { physical, offset } of bound) key += offset === 0 ? ` ${physical.id}` : ` ${physical.id}@${offset}`;
+    const kept = this.#groups.get(key);
+    if (kept !== undefined) return kept;
+    // An error of its making belongs to the batch.
+    this.#open();
+    const group = this.device.createBindGroup({
+      label: `buffers of ${pipeline.name}`,
+      layout: pipeline.layout,
+      entries: bound.map(({ physical, offset }, binding) => ({
+        binding,
+        resource: offset === 0 ? { buffer: physical.gpu } : { buffer: physical.gpu, offset },
+      })),
+    });
+    this.#groups.set(key, group);
+    return group;
+  }
+
+  #uniformBuffer(size: number): GPUBuffer {
+    return this.device.createBuffer({
+      label: "params",
+      size: Math.max(PARAMS_BYTES, Math.ceil(size / 16) * 16),
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
+  }
+
+  #groupOf(buffer: GPUBuffer): GPUBindGroup {
+    return this.device.createBindGroup({
+      label: "params",
+      layout: this.pipelines.paramsLayout,
+      entries: [{ binding: 0, resource: { buffer, size: PARAMS_BYTES } }],
+    });
+  }
+}
+
+/** Of a batch, the launches whose kernel a message names: at most a few. */
+function suspects(launched: readonly Launch[], message: string): string {
+  const named = launched.filter(({ pipeline }) => message.includes(pipeline.name));
+  return (named.length > 0 ? named : launched.slice(-1)).slice(0, 4).map(describe).join("\n");
+}
+
+/** A launch for people: the kernel, its grid and its parameters, which hold the shapes. */
+function describe({ pipeline, grid, params }: Launch): string {
+  const view = new DataView(params.buffer, params.byteOffset, params.byteLength);
+  const values = pipeline.fields.map(({ name, kind, at, lanes }) => {
+    const lane = (i: number): number =>
+      kind === "f"
+        ? view.getFloat32(4 * (at + i), true)
+        : kind === "i"
+          ? view.getInt32(4 * (at + i), true)
+          : view.getUint32(4 * (at + i), true);
+    return `${name} ${Array.from({ length: lanes }, (_, i) => lane(i)).join(",")}`;
+  });
+  return `${pipeline.name} [${grid.join(", ")}]: ${values.join(", ")}`;
+}

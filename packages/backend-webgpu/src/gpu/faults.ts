@@ -1,0 +1,57 @@
+/** What goes wrong on the device: WebGPU reports it later, and the next await of a caller throws it. */
+import { BackendError, DeviceLostError, type MambaError, OutOfMemoryError } from "@mamba-ts/backend";
+import type { Device } from "./types.js";
+
+export class Faults {
+  #pending: MambaError[] = [];
+  #lost: DeviceLostError | undefined;
+  readonly #scopes = new Set<Promise<void>>();
+
+  constructor(readonly device: Device) {
+    device.lost.then(({ reason, message }) => {
+      this.#lost ??= new DeviceLostError(`webgpu: the device was lost (${reason ?? "unknown"}): ${message}`, {
+        hint: "make a new backend and load the model into it again",
+      });
+    });
+  }
+
+  /** Throws if the device is gone: no call can do anything then. */
+  assertAlive(): void {
+    if (this.#lost !== undefined) throw this.#lost;
+  }
+
+  open(): void {
+    this.device.pushErrorScope("validation");
+    this.device.pushErrorScope("out-of-memory");
+  }
+
+  /** @param launches - of those since `open`, the ones a message is about, with their shapes */
+  close(launches: (message: string) => string): void {
+    const memory = this.device.popErrorScope();
+    const validation = this.device.popErrorScope();
+    const settled = Promise.all([memory, validation])
+      .then(([outOfMemory, invalid]) => {
+        if (outOfMemory !== null)
+          this.#pending.push(
+            new OutOfMemoryError(`webgpu: out of memory: ${outOfMemory.message}`, {
+              hint: "use a smaller batch or shorter chunks",
+            }),
+          );
+        if (invalid !== null)
+          this.#pending.push(new BackendError(`webgpu: ${invalid.message}\nin ${launches(invalid.message)}`));
+      })
+      // The scopes of a lost device reject; the loss itself is what is reported.
+      .catch(() => {})
+      .finally(() => this.#scopes.delete(settled));
+    this.#scopes.add(settled);
+  }
+
+  /** Waits for what is known of the work submitted so far; throws the first fault that nobody has seen yet. */
+  async report(): Promise<void> {
+    await Promise.all(this.#scopes);
+    this.assertAlive();
+    const [first] = this.#pending;
+    this.#pending = [];
+    if (first !== undefined) throw first;
+  }
+}

@@ -1,0 +1,170 @@
+/** Matrix products: which tiles, and how far along k a workgroup goes, by the shape. */
+import { type Buf, DTypeError, type MatmulOptions, type Operand, type Shape } from "@mamba-ts/backend";
+import type { Located } from "../gpu/gpu.js";
+import { broadcastShape, broadcastStrides, sizeOf } from "../shapes.js";
+import type { WebGpuMemory } from "../storage.js";
+import { reduceMiddle } from "./axis.js";
+import { cast, isHalf } from "./cast.js";
+import { copy } from "./shape.js";
+
+/** A matrix, or a batch of them, in float32 memory. */
+export interface Matrix {
+  readonly buf: Located;
+  readonly start?: number;
+  readonly row: number;
+  readonly col: number;
+  /** 0 where all of the batch share one. */
+  readonly batch?: number;
+}
+
+export interface Product {
+  readonly a: Matrix;
+  readonly b: Matrix;
+  readonly y: { readonly buf: Located; readonly start?: number; readonly row: number; readonly batch?: number };
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly batch?: number;
+  readonly bias?: Located | undefined;
+  /** Adds to what y holds. */
+  readonly accumulates?: boolean;
+}
+
+interface Tiles {
+  readonly kernel: "matmul/quads" | "matmul/octets";
+  readonly BM: number;
+  readonly BN: number;
+  readonly BK: number;
+}
+const large: Tiles = { kernel: "matmul/octets", BM: 128, BN: 128, BK: 8 };
+const medium: Tiles = { kernel: "matmul/quads", BM: 64, BN: 64, BK: 16 };
+const small: Tiles = { kernel: "matmul/quads", BM: 32, BN: 32, BK: 16 };
+/** Workgroups that keep a large device busy. */
+const PLENTY = 256;
+const MAX_GROUPS = 65_535;
+
+function tilesFor(m: number, n: number, batch: number): Tiles {
+  const groups = ({ BM, BN }: Tiles): number => Math.ceil(m / BM) * Math.ceil(n / BN) * batch;
+  if (m > 64 && n > 64 && groups(large) >= PLENTY) return large;
+  return Math.min(m, n) > 32 && groups(medium) >= PLENTY / 4 ? medium : small;
+}
+
+/** y = a b (+ bias) (+ y), in float32. */
+export function multiply(memory: WebGpuMemory, product: Product): void {
+  const { y, m, n, k, batch = 1, bias, accumulates = false } = product;
+  if (m === 0 || n === 0 || batch === 0) return;
+  const tiles = tilesFor(m, n, batch);
+  const groups = Math.ceil(m / tiles.BM) * Math.ceil(n / tiles.BN) * batch;
+  const isPlain = batch === 1 && !accumulates && bias === undefined && y.row === n;
+  // A long k with few tiles is cut up, and the partial products added.
+  const splits = isPlain ? Math.max(1, Math.min(Math.floor(PLENTY / groups), Math.floor(k / 256), 64)) : 1;
+  if (splits > 1) {
+    const partial = memory.alloc(splits * m * n, "float32");
+    launch(memory, { ...product, y: { buf: partial, row: n, batch: m * n } }, tiles, splits, 0, 1);
+    addPartials(memory, partial, y.buf, y.start ?? 0, splits, m * n);
+    memory.free(partial);
+    return;
+  }
+  for (let first = 0; first < batch; first += MAX_GROUPS)
+    launch(memory, product, tiles, 1, first, Math.min(MAX_GROUPS, batch - first));
+}
+
+function addPartials(
+  memory: WebGpuMemory,
+  partial: Located,
+  y: Located,
+  start: number,
+  splits: number,
+  count: number,
+): void {
+  const sum = reduceMiddle(memory, "sum", partial, "float32", 1, splits, count);
+  const params = { count, run: count, x_start: 0, x_pitch: 0, y_start: start, y_pitch: 0 };
+  memory.gpu.run("copy/place", { x: memory.own(sum), y }, params, { threads: count });
+  memory.free(sum);
+}
+
+function launch(
+  memory: WebGpuMemory,
+  { a, b, y, m, n, k, bias, accumulates = false }: Product,
+  { kernel, ...tiles }: Tiles,
+  splits: number,
+  first: number,
+  batch: number,
+): void {
+  const [aBatch, bBatch, yBatch] = [a.batch ?? 0, b.batch ?? 0, y.batch ?? 0];
+  memory.gpu.run(
+    kernel,
+    { a: a.buf, b: b.buf, bias, y: y.buf },
+    {
+      m,
+      n,
+      k,
+      k_stretch: Math.ceil(k / splits / tiles.BK) * tiles.BK,
+      splits,
+      a_start: (a.start ?? 0) + first * aBatch,
+      a_row: a.row,
+      a_col: a.col,
+      a_batch: aBatch,
+      b_start: (b.start ?? 0) + first * bBatch,
+      b_row: b.row,
+      b_col: b.col,
+      b_batch: bBatch,
+      y_start: (y.start ?? 0) + first * yBatch,
+      y_row: y.row,
+      y_batch: yBatch,
+    },
+    {
+      constants: { ...tiles, HAS_BIAS: Number(bias !== undefined), ACCUMULATES: Number(accumulates) },
+      grid: [Math.ceil(m / tiles.BM), Math.ceil(n / tiles.BN), batch * splits],
+    },
+  );
+}
+
+export function matmul(memory: WebGpuMemory, a: Operand, b: Operand, { transA, transB, out }: MatmulOptions): Buf {
+  for (const { dtype } of [a, b])
+    if (dtype !== "float32" && !isHalf(dtype)) throw new DTypeError(`matmul: not defined on ${dtype}`);
+  const temporaries: Buf[] = [];
+  const wide = (x: Operand): Operand => {
+    if (x.dtype === "float32") return x;
+    const buf = cast(memory, x, "float32");
+    temporaries.push(buf);
+    return { ...x, buf, dtype: "float32" };
+  };
+  const [aLead, bLead] = [a.shape.slice(0, -2), b.shape.slice(0, -2)];
+  const lead = broadcastShape(aLead, bLead);
+  const batch = sizeOf(lead);
+  const [aRows, aColumns] = [a.shape.at(-2)!, a.shape.at(-1)!];
+  const [bRows, bColumns] = [b.shape.at(-2)!, b.shape.at(-1)!];
+  const [m, k] = transA ? [aColumns, aRows] : [aRows, aColumns];
+  const n = transB ? bRows : bColumns;
+  /** Every matrix of the batch in place, or one for all. */
+  const spreadOver = (x: Operand, own: Shape): { buf: Located; batch: number } => {
+    const source = wide(x);
+    const size = x.shape.at(-2)! * x.shape.at(-1)!;
+    if (sizeOf(own) === 1) return { buf: memory.own(source.buf), batch: 0 };
+    if (sizeOf(own) === batch) return { buf: memory.own(source.buf), batch: size };
+    const shape = [...lead, x.shape.at(-2)!, x.shape.at(-1)!];
+    const strides = broadcastStrides(x.shape, shape);
+    const buf = copy(memory, { buf: source.buf, offset: 0, shape, strides, dtype: "float32" });
+    temporaries.push(buf);
+    return { buf: memory.own(buf), batch: size };
+  };
+  const [left, right] = [spreadOver(a, aLead), spreadOver(b, bLead)];
+  const y = memory.alloc(batch * m * n, "float32");
+  // Rows of a whole batch against one matrix are rows of one product.
+  const isFlat = right.batch === 0 && left.batch !== 0 && !transA;
+  multiply(memory, {
+    a: { ...left, row: transA ? 1 : k, col: transA ? m : 1 },
+    b: { ...right, row: transB ? 1 : n, col: transB ? k : 1 },
+    y: { buf: y, row: n, batch: m * n },
+    m: isFlat ? batch * m : m,
+    n,
+    k,
+    batch: isFlat ? 1 : batch,
+  });
+  for (const buf of temporaries) memory.free(buf);
+  if (out === "float32") return y;
+  const result = cast(memory, { buf: y, offset: 0, rowStride: n, shape: [y.count], dtype: "float32" }, out);
+  memory.free(y);
+  return result;
+}

@@ -1,0 +1,86 @@
+/** Every shader, compiled on a device with WebGPU's default limits, in each of the forms that its constants give it. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { kernels } from "../src/generated/kernels.js";
+import { openDevice } from "../src/gpu/adapter.js";
+import { type KernelName, Pipelines } from "../src/gpu/pipelines.js";
+import { adapterMissing } from "./adapter.js";
+
+/** WebGPU's defaults, which every adapter has. */
+const DEFAULT_BINDINGS = 8;
+const DEFAULT_WORKGROUP_BYTES = 16_384;
+
+/** Values that matter, by constant; others are 0 and 1. */
+const values: { readonly [constant: string]: readonly number[] } = {
+  OP: [0, 1, 2, 3, 6, 14, 16, 17, 21, 32, 36, 48],
+  FROM: [0, 1, 2, 3, 4],
+  TO: [0, 1, 2, 3],
+  FORMAT: [0, 1, 2],
+  WEIGHT: [0, 1, 2, 3],
+  INNER_NORM: [0, 1, 2],
+  D_STATE: [1, 16, 17],
+  HEAD_DIM: [1, 64, 512],
+  LANES: [8, 16, 32],
+  WIDTH: [1, 80],
+  THREADS: [256, 32, 64, 128],
+};
+/** Constants that belong together. */
+const together: { readonly [kernel: string]: readonly { readonly [constant: string]: number }[] } = {
+  "matmul/octets": [{ BM: 128, BN: 128, BK: 8 }],
+  "matmul/quads": [
+    { BM: 64, BN: 64, BK: 16 },
+    { BM: 32, BN: 32, BK: 16 },
+  ],
+  "selective-scan/backward": [
+    { D_STATE: 1, CHANNELS: 32, SUB: 16 },
+    { D_STATE: 16, CHANNELS: 32, SUB: 16 },
+    { D_STATE: 32, CHANNELS: 16, SUB: 16 },
+    { D_STATE: 64, CHANNELS: 8, SUB: 8 },
+  ],
+};
+
+function formsOf(name: KernelName): { readonly [constant: string]: number }[] {
+  const { overrides, specialisations } = kernels[name];
+  const bound = together[name] ?? [{}];
+  const free = [...overrides, ...specialisations].filter((constant) => !(constant in bound[0]!));
+  return bound.flatMap((fixed) => {
+    const base = Object.fromEntries(free.map((constant) => [constant, (values[constant] ?? [0, 1])[0]!]));
+    const forms = [{ ...fixed, ...base }];
+    for (const constant of free)
+      for (const value of (values[constant] ?? [0, 1]).slice(1)) forms.push({ ...fixed, ...base, [constant]: value });
+    return forms;
+  });
+}
+
+describe.skipIf(adapterMissing !== undefined)("shaders", () => {
+  let opened: Awaited<ReturnType<typeof openDevice>>;
+  let roomy: Awaited<ReturnType<typeof openDevice>>;
+  beforeAll(async () => {
+    opened = await openDevice({ minimal: true });
+    roomy = await openDevice({});
+  });
+  afterAll(() => {
+    opened.device.destroy();
+    roomy.device.destroy();
+  });
+
+  test("the device has the default limits", () => {
+    expect(opened.device.limits.maxStorageBuffersPerShaderStage).toBe(DEFAULT_BINDINGS);
+    expect(opened.device.limits.maxComputeWorkgroupStorageSize).toBe(DEFAULT_WORKGROUP_BYTES);
+  });
+
+  test.each(Object.keys(kernels) as KernelName[])("%s", async (name) => {
+    const fits = kernels[name].bindings.length <= DEFAULT_BINDINGS;
+    // One that needs more is used only where the adapter offers it, and composed elsewhere.
+    if (!fits) expect(name).toMatch(/^mamba-step\//);
+    const { device } = fits ? opened : roomy;
+    if (kernels[name].bindings.length > device.limits.maxStorageBuffersPerShaderStage) return;
+    const pipelines = new Pipelines(device);
+    for (const form of formsOf(name)) await pipelines.prepare(name, form as never);
+  });
+
+  test("names neither too much nor too little", () => {
+    for (const [name, { bindings, params }] of Object.entries(kernels)) {
+      expect([name, bindings.length > 0, params.length > 0]).toEqual([name, true, true]);
+    }
+  });
+});

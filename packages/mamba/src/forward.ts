@@ -1,0 +1,43 @@
+import type { Tensor } from "@mamba-ts/tensor";
+import type { SegmentIds } from "./segments.js";
+import type { MambaState } from "./state.js";
+
+/** How to run a Mamba. */
+export interface ForwardOptions {
+  /** The state to continue from; a fresh one by default. */
+  readonly state?: MambaState | undefined;
+  /** Advances this state in place (give the same one as `state`); refused while gradients are recorded. */
+  readonly into?: MambaState | undefined;
+  /**
+   * Ids [batch, length] (rows, or all in one array). A change of id starts a new sequence; -1 is padding. A continued state remembers
+   * its id. Padding may stand anywhere.
+   */
+  readonly segments?: SegmentIds | undefined;
+  /** Which logits to compute: of all positions, of each row's last real one, or none. "all" by default. */
+  readonly logits?: "all" | "last" | "none";
+  /** "all": also return the state at the end of every segment. */
+  readonly states?: "last" | "all";
+  /** Also return the residual stream after every layer, the last one after the final norm. */
+  readonly hiddenStates?: boolean;
+  /** Keep only the blocks' inputs for the gradient, and compute the rest again: less memory, a third more time. */
+  readonly recompute?: boolean;
+  /** Training mode; a Mamba has no dropout, so nothing depends on it. */
+  readonly train?: boolean;
+}
+
+/** The state a segment of a packed row ends in. */
+export interface SegmentState {
+  readonly row: number;
+  readonly id: number;
+  readonly state: MambaState;
+}
+
+export interface ForwardResult {
+  /** [batch, length, dModel], after the final norm. */
+  readonly hidden: Tensor;
+  /** [batch, length or 1, vocabSize] */
+  readonly logits?: Tensor;
+  readonly state: MambaState;
+  readonly segmentStates?: readonly SegmentState[];
+  readonly hiddenStates?: readonly Tensor[];
+}

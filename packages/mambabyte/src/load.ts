@@ -1,0 +1,1 @@
+export { detectMambaByteNaming, loadMambaByte, loadMambaByteFrom, mambaByteNames } from "./load-mambabyte.js";

@@ -1,0 +1,7 @@
+export {
+  loadMoEMamba,
+  loadMoEMambaFrom,
+  moeMambaConfigText,
+  moeMambaTensors,
+  parseMoEMambaConfig,
+} from "./load-moe-mamba.js";

@@ -1,0 +1,3 @@
+import { library } from "@mamba-ts/config/tsup";
+
+export default library(["src/index.ts", "src/load.ts"]);

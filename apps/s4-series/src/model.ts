@@ -16,6 +16,7 @@ export interface Example {
 export interface Recipe {
   readonly backend: Backend;
   readonly dModel: number;
+  readonly dState: number;
   readonly steps: number;
   readonly batch: number;
   readonly rate: number;
@@ -23,12 +24,12 @@ export interface Recipe {
 }
 
 /** An S4D with zero-order hold, whose last position gives all outputs. */
-export function makeForecaster({ backend, dModel }: Recipe, features: number, outputs: number): S4Model {
+export function makeForecaster({ backend, dModel, dState }: Recipe, features: number, outputs: number): S4Model {
   return S4Model.create(
     {
       dModel,
       nLayer: 2,
-      dState: 32,
+      dState,
       init: "lin",
       dInput: features,
       prenorm: true,

@@ -23,7 +23,7 @@ it("fits a line through points of a line", () => {
 });
 
 it("learns a sine that the last value says nothing of, regular or not", async () => {
-  const recipe = { backend: createCpuBackend(), dModel: 8, steps: 60, batch: 8, rate: 0.01 };
+  const recipe = { backend: createCpuBackend(), dModel: 8, dState: 16, steps: 60, batch: 8, rate: 0.01 };
   const task = { context: 24, horizon: 6, season: 12, trainEnd: 0.6, testStart: 0.8 };
   for (const jitter of [0, 0.04]) {
     const times = Float64Array.from({ length: 400 }, (_, i) => i + jitter * Math.sin(7 * i));
@@ -37,7 +37,7 @@ it("learns a sine that the last value says nothing of, regular or not", async ()
 });
 
 it("predicts waiting times that alternate", async () => {
-  const recipe = { backend: createCpuBackend(), dModel: 8, steps: 40, batch: 8, rate: 0.01 };
+  const recipe = { backend: createCpuBackend(), dModel: 8, dState: 16, steps: 40, batch: 8, rate: 0.01 };
   let now = 0;
   const times = Float64Array.from({ length: 300 }, (_, i) => (now += i % 2 === 0 ? 1 : 3));
   const magnitudes = Float64Array.from({ length: 300 }, (_, i) => i % 3);

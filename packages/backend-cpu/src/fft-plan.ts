@@ -11,7 +11,6 @@ interface Pass {
 }
 
 export interface FftPlan {
-  readonly n: number;
   readonly passes: readonly Pass[];
   /** Two work arrays of n complex numbers, parts interleaved; the input goes into the first. */
   readonly work: readonly [Float64Array, Float64Array];
@@ -36,12 +35,12 @@ export function fftPlan(n: number): FftPlan {
     passes.push({
       radix,
       length,
-      twiddles: rotations((length / radix) * radix, (i) => (Math.floor(i / radix) * (i % radix)) / length),
+      twiddles: rotations(length, (i) => (Math.floor(i / radix) * (i % radix)) / length),
       roots: rotations(radix * radix, (i) => ((Math.floor(i / radix) * (i % radix)) % radix) / radix),
     });
     length /= radix;
   }
-  const plan: FftPlan = { n, passes, work: [new Float64Array(2 * n), new Float64Array(2 * n)] };
+  const plan: FftPlan = { passes, work: [new Float64Array(2 * n), new Float64Array(2 * n)] };
   if (plans.size >= 8) plans.clear();
   plans.set(n, plan);
   return plan;
@@ -58,34 +57,16 @@ function rotations(count: number, turns: (i: number) => number): Float64Array {
 }
 
 /** Transforms what lies in the plan's first work array; returns the one the result lies in. */
-export function runFft({ n, passes, work }: FftPlan): Float64Array {
+export function runFft({ passes, work }: FftPlan): Float64Array {
   let [from, to] = work;
   let stride = 1;
   for (const pass of passes) {
     if (pass.radix === 4) radix4(pass, stride, from, to);
-    else if (pass.radix === 2) radix2(pass, stride, from, to);
     else anyRadix(pass, stride, from, to);
     [from, to] = [to, from];
     stride *= pass.radix;
   }
-  return n === 1 ? work[0] : from;
-}
-
-function radix2({ length, twiddles }: Pass, s: number, x: Float64Array, y: Float64Array): void {
-  const m = length / 2;
-  for (let p = 0; p < m; p++) {
-    const [wr, wi] = [twiddles[4 * p + 2]!, twiddles[4 * p + 3]!];
-    for (let q = 0; q < s; q++) {
-      const [a, b] = [2 * (q + s * p), 2 * (q + s * (p + m))];
-      const o = 2 * (q + s * 2 * p);
-      const dr = x[a]! - x[b]!;
-      const di = x[a + 1]! - x[b + 1]!;
-      y[o] = x[a]! + x[b]!;
-      y[o + 1] = x[a + 1]! + x[b + 1]!;
-      y[o + 2 * s] = wr * dr - wi * di;
-      y[o + 2 * s + 1] = wr * di + wi * dr;
-    }
-  }
+  return from;
 }
 
 function radix4({ length, twiddles }: Pass, s: number, x: Float64Array, y: Float64Array): void {

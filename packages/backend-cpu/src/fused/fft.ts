@@ -37,8 +37,8 @@ function forwards(x: Floats, from: number, y: Floats, to: number, n: number, tur
   plan.work[0].set(x.subarray(from, from + n));
   const z = runFft(plan);
   for (let k = 0; k <= half; k++) {
-    const a = 2 * (k === half ? 0 : k);
-    const b = 2 * (k === 0 || k === half ? 0 : half - k);
+    const a = 2 * (k % half);
+    const b = 2 * ((half - k) % half);
     const er = (z[a]! + z[b]!) / 2;
     const ei = (z[a + 1]! - z[b + 1]!) / 2;
     const or = (z[a + 1]! + z[b + 1]!) / 2;
@@ -46,7 +46,7 @@ function forwards(x: Floats, from: number, y: Floats, to: number, n: number, tur
     const c = turns[2 * k]!;
     const s = turns[2 * k + 1]!;
     y[to + 2 * k] = er + c * or - s * oi;
-    y[to + 2 * k + 1] = k === 0 || k === half ? 0 : ei + c * oi + s * or;
+    y[to + 2 * k + 1] = ei + c * oi + s * or;
   }
 }
 

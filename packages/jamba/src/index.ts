@@ -1,9 +1,8 @@
 export { type JambaConfig, type LayerType, type ResolvedJambaConfig, resolveJambaConfig } from "./config.js";
+export type { JambaForwardOptions, JambaForwardResult } from "./forward.js";
 export {
   Jamba,
   JambaBackbone,
-  type JambaForwardOptions,
-  type JambaForwardResult,
   JambaLayer,
   SwiGlu,
 } from "./model.js";

@@ -71,16 +71,37 @@ export async function hashOf(source: ByteSource): Promise<string> {
   return hash.digest("hex");
 }
 
-export async function train(
-  options: TrainOptions,
-  { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
-): Promise<void> {
+interface Context {
+  readonly backend: Backend;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+}
+
+export async function train(options: TrainOptions, context: Context): Promise<void> {
   if (options.arch === "vision-mamba") {
     const { trainImages } = await import("./train-images.js");
-    return trainImages(options, { backend, output, signal });
+    return trainImages(options, context);
   }
-  const text = await openTexts(options.data, options.except);
-  const valid = options.valid === undefined ? undefined : await openTexts([options.valid]);
+  const opened: ByteSource[] = [];
+  const open = async (paths: readonly string[], except?: readonly string[]): Promise<ByteSource> => {
+    const source = await openTexts(paths, except);
+    opened.push(source);
+    return source;
+  };
+  try {
+    const text = await open(options.data, options.except);
+    await trainOn(text, options.valid === undefined ? undefined : await open([options.valid]), options, context);
+  } finally {
+    for (const source of opened) await source.close();
+  }
+}
+
+async function trainOn(
+  text: ByteSource,
+  valid: ByteSource | undefined,
+  options: TrainOptions,
+  { backend, output, signal }: Context,
+): Promise<void> {
   const made = await newModel(options, backend);
   const { model, config } = made;
   const windows = { batch: options.batch, length: options.length, seed: options.seed };
@@ -150,8 +171,6 @@ export async function train(
   } finally {
     trainer.dispose();
     model.dispose();
-    await text.close();
-    await valid?.close();
   }
 }
 

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Backend, InvalidArgumentError, isMambaError, UnsupportedError } from "@mamba-ts/backend";
@@ -67,6 +68,7 @@ export async function chooseBackend(name: string | undefined): Promise<Backend> 
   if (name !== undefined && name !== "auto") return openBackend(name);
   let software: Backend | undefined;
   for (const known of knownBackends) {
+    if (known === "webgpu" && !mayHaveGraphics()) continue;
     try {
       const backend = await openBackend(known);
       // A graphics driver that computes on the processor is slower than a backend made for it.
@@ -82,4 +84,11 @@ export async function chooseBackend(name: string | undefined): Promise<Backend> 
   }
   if (software !== undefined) return software;
   throw new UnsupportedError("no backend works here", { hint: "install @mamba-ts/backend-cpu" });
+}
+
+/** Whether there may be a graphics driver: where there is none, asking for one prints warnings that are nobody's concern. */
+function mayHaveGraphics(): boolean {
+  if (process.platform !== "linux") return true;
+  const named = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES"].some((name) => process.env[name]);
+  return named || existsSync("/dev/dri") || existsSync("/dev/nvidiactl");
 }

@@ -89,7 +89,9 @@ else {
       const source = file;
       const target = join(out, `${basename(file, ".cu")}.fatbin`);
       const built = await make(target, [source, ...shared], "nvcc", (into) => [
-        ...["-fatbin", "-O3", "-std=c++17", "--compress-mode=size", ...targets, "-I", common, "-o", into, source],
+        ...["-fatbin", "-O3", "-std=c++17", "--compress-mode=size", ...targets, "-o", into, source],
+        // For quoted includes alone: with -I, common/math.h would take the place of the system's.
+        ...["-Xcompiler", `-iquote,${common}`],
       ]);
       ok &&= built;
     }

@@ -182,10 +182,13 @@ describe.skipIf(!isBuilt)("mamba", () => {
       expect([...last!.keys()].sort()).toEqual([...first!.keys()].sort());
       await done("convert", "--model", gguf, "--out", blocks, "--dtype", "q8_0");
       await done("convert", "--model", fixtures, "--out", gguf, "--dtype", "q8_0");
-      const seen = JSON.parse((await done("inspect", "--model", blocks, "--json")).stdout) as {
-        tensors: { name: string; dtype: string }[];
+      const parameters = async (path: string): Promise<unknown> =>
+        JSON.parse((await done("inspect", "--model", path, "--json")).stdout).parameters;
+      expect(await parameters(gguf)).toBe(await parameters(fixtures));
+      const seen = JSON.parse((await done("inspect", "--model", blocks, "--tensors", "--json")).stdout) as {
+        list: { name: string; dtype: string }[];
       };
-      expect(seen.tensors.filter(({ dtype }) => dtype === "Q8_0").length).toBeGreaterThan(2);
+      expect(seen.list.filter(({ dtype }) => dtype === "Q8_0").length).toBeGreaterThan(2);
       expect(await bits(blocks)).not.toBe(exact);
       expect(await bits(blocks)).toBeCloseTo(exact, 1);
       expect(await bits(gguf)).toBeCloseTo(await bits(blocks), 5);

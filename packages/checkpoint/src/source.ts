@@ -8,6 +8,8 @@ export interface TensorInfo {
   readonly dtype: FileDType;
   /** Where it lies, for messages. */
   readonly file: string;
+  /** What the file has, where that is decoded to `dtype`. */
+  readonly stored?: { readonly type: string; readonly bytes: number };
 }
 
 /** Named tensors that are read one at a time, when asked for. */

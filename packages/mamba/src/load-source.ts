@@ -1,4 +1,4 @@
-import { renameSource, type TensorSource } from "@mamba-ts/checkpoint";
+import { type KeyMap, renameSource, type TensorSource } from "@mamba-ts/checkpoint";
 import { detectNaming, ggufNames } from "./checkpoint-names.js";
 import type { MambaConfig } from "./config.js";
 import { fromGgufValues } from "./gguf.js";
@@ -11,13 +11,22 @@ import { Mamba } from "./model.js";
  * Throws ConfigError, or CheckpointError naming the tensor that is missing, surplus or of the wrong shape.
  */
 export async function loadMambaFrom(json: unknown, file: TensorSource, options: LoadOptions): Promise<Mamba> {
-  const map = detectNaming(file);
-  const renamed = renameSource(file, map);
-  const source = map === ggufNames ? fromGgufValues(renamed) : renamed;
+  const { map, source } = underModelNames(file);
   const model = new Mamba(adapt(parseConfig(json), source));
   const unused = model.lmHead === undefined ? ["lm_head.weight"] : [];
   await loadParameters(model, source, options, { toFile: map.toFile, unused });
   return model;
+}
+
+function underModelNames(file: TensorSource): { readonly map: KeyMap; readonly source: TensorSource } {
+  const map = detectNaming(file);
+  const renamed = renameSource(file, map);
+  return { map, source: map === ggufNames ? fromGgufValues(renamed) : renamed };
+}
+
+/** The configuration that `loadMambaFrom` gives a model. */
+export function mambaConfigOf(json: unknown, file: TensorSource): MambaConfig {
+  return adapt(parseConfig(json), underModelNames(file).source);
 }
 
 /** Published configurations do not always say what the file holds: the tensors decide. */

@@ -11,10 +11,10 @@ import {
   detectNaming,
   type LoadOptions,
   loadMambaFrom,
+  mambaConfigOf,
   mambaGguf,
   type Naming,
   namings,
-  parseConfig,
   toStateSpacesConfig,
   transformersConfigText,
 } from "@mamba-ts/mamba/load";
@@ -109,7 +109,7 @@ const mamba: TextFamily = {
   kind: "text",
   name: "mamba",
   describe(json, source) {
-    const model = new Mamba(parseConfig(json));
+    const model = new Mamba(mambaConfigOf(json, source));
     return { config: model.config, naming: detectNaming(source).name, model, stateBytes: mambaState(model.config) };
   },
   load: loadMambaFrom,

@@ -96,7 +96,8 @@ function readEntries(
         `${file} is truncated: tensor ${name} ends at byte ${start + bytes} of a file of ${reader.size}`,
         { hint: "the download or copy was cut short; fetch it again" },
       );
-    entries.set(name, { shape, dtype: type.dtype, file, type, start, bytes });
+    const stored = type.name === type.dtype ? {} : { stored: { type: type.name, bytes } };
+    entries.set(name, { shape, dtype: type.dtype, file, ...stored, type, start, bytes });
   }
   let at = 0;
   for (const [name, { start, bytes }] of [...entries].sort(([, a], [, b]) => a.start - b.start || a.bytes - b.bytes)) {

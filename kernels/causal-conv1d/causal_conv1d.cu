@@ -2,7 +2,7 @@
 // hold the latest real tokens of one sequence: they are followed back past padding, and end where a sequence starts. Forward bytes: x once (its
 // neighbours come from the cache), y once. Backward: the gradient before the activation is made once and stored; then one pass finds the
 // gradient of x and the state, another the gradients of weight and bias in parts that are joined in order.
-#include "types.cuh"
+#include "../common/types.cuh"
 
 struct Conv {
   const void *x, *weight, *bias, *state;

@@ -1,5 +1,5 @@
 // Elementwise primitives: one thread an element, broadcasting by strides of 0. Bytes moved: each operand once, the result once.
-#include "types.cuh"
+#include "../common/types.cuh"
 
 // A broadcast of up to three operands, outermost axis first; axes that all of them cross alike have been merged.
 struct Axes {

@@ -1,6 +1,6 @@
 // Rows by index, and its adjoint. gather: one thread an element. scatterAdd: a block a row of the result, which reads the indices in order
 // and adds the rows that are meant for it, so that the sum has one order. Bytes moved: indices once per row of the result, updates once.
-#include "types.cuh"
+#include "../common/types.cuh"
 
 #define GATHER(name, T)                                                                                                       \
   extern "C" __global__ void gather_##name(const T* x, const int* indices, T* y, i64 total, i64 n, i64 count, i64 inner) {    \

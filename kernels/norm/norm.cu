@@ -3,7 +3,7 @@
 // rows it takes and joined afterwards, in order.
 #include <type_traits>
 
-#include "types.cuh"
+#include "../common/types.cuh"
 
 template <class W> struct Statistics {
   W mean, scale;

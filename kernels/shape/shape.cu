@@ -1,5 +1,5 @@
 // Moves elements between strided views: copy, concat, pad. The type is only a size. Bytes moved: what is read once, what is written once.
-#include "types.cuh"
+#include "../common/types.cuh"
 
 struct View {
   i64 rank, size[8], from[8], to[8];

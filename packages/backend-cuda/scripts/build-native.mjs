@@ -79,7 +79,6 @@ else {
 
 if (!has("nvcc")) console.error("backend-cuda: no kernels: nvcc is not here (CUDA toolkit 12 or later)");
 else {
-  const common = join(root, "kernels/common");
   const all = readdirSync(join(root, "kernels"), { recursive: true, encoding: "utf8" });
   const shared = all.filter((file) => file.endsWith(".cuh")).map((file) => join(root, "kernels", file));
   const kernels = all.filter((file) => file.endsWith(".cu"));
@@ -89,7 +88,7 @@ else {
       const source = file;
       const target = join(out, `${basename(file, ".cu")}.fatbin`);
       const built = await make(target, [source, ...shared], "nvcc", (into) => [
-        ...["-fatbin", "-O3", "-std=c++17", "--compress-mode=size", ...targets, "-I", common, "-o", into, source],
+        ...["-fatbin", "-O3", "-std=c++17", "--compress-mode=size", ...targets, "-o", into, source],
       ]);
       ok &&= built;
     }

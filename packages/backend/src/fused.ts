@@ -230,6 +230,8 @@ export interface MambaStepDescriptor {
   readonly dtRank: number;
   readonly dtype: FloatDType;
   readonly weightDtype: DType;
+  /** What flows between the operations inside may be rounded to this: what goes into a product, for one. `dtype`: nothing is rounded. */
+  readonly innerDtype: FloatDType;
   readonly norm: "rms" | "layer";
   readonly normEps: number;
   /** RMS norms of dt, B and C before they are used: none, without weights (FalconMamba), or with weights (Jamba). */

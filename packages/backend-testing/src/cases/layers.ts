@@ -183,14 +183,11 @@ function moeCase(
   };
 }
 
-function dft(n: number, f: (angle: number, j: number, k: number) => number, k: number): number {
-  let sum = 0;
-  for (let j = 0; j < n; j++) sum += f((2 * Math.PI * ((j * k) % n)) / n, j, k);
-  return sum;
-}
-
 function fftCases(n: number): OpCase[] {
   const bins = Math.floor(n / 2) + 1;
+  // Angles 2 pi j k / n, by j k modulo n.
+  const cos = Float64Array.from({ length: n }, (_, i) => Math.cos((2 * Math.PI * i) / n));
+  const sin = Float64Array.from({ length: n }, (_, i) => Math.sin((2 * Math.PI * i) / n));
   return [
     {
       op: "fft",
@@ -198,9 +195,12 @@ function fftCases(n: number): OpCase[] {
       inputs: (r) => ({ x: r.normal([2, n]) }),
       run: ({ x }) => ({ y: t.rfft(x!) }),
       oracle: ({ x }) => ({
-        y: build([2, bins, 2], ([i, k, part]) =>
-          dft(n, (angle, j) => x![i! * n + j]! * (part === 0 ? Math.cos(angle) : -Math.sin(angle)), k!),
-        ),
+        y: build([2, bins, 2], ([i, k, part]) => {
+          const wave = part === 0 ? cos : sin;
+          let sum = 0;
+          for (let j = 0; j < n; j++) sum += x![i! * n + j]! * wave[(j * k!) % n]!;
+          return part === 0 ? sum : -sum;
+        }),
       }),
     },
     {
@@ -213,9 +213,9 @@ function fftCases(n: number): OpCase[] {
           let sum = 0;
           for (let k = 0; k < bins; k++) {
             const count = k === 0 || 2 * k === n ? 1 : 2;
-            const angle = (2 * Math.PI * ((j! * k) % n)) / n;
+            const at = (j! * k) % n;
             const imaginary = count === 1 ? 0 : y![(i! * bins + k) * 2 + 1]!;
-            sum += count * (y![(i! * bins + k) * 2]! * Math.cos(angle) - imaginary * Math.sin(angle));
+            sum += count * (y![(i! * bins + k) * 2]! * cos[at]! - imaginary * sin[at]!);
           }
           return sum / n;
         }),

@@ -20,7 +20,8 @@ function breakFused<
     | "linear"
     | "linearCrossEntropy"
     | "gatedOutput"
-    | "layerNorm",
+    | "layerNorm"
+    | "fftConvolution",
 >(backend: Backend, name: K, change: (op: NonNullable<FusedOps[K]>) => Partial<NonNullable<FusedOps[K]>>): Backend {
   const op = backend.fused?.[name];
   if (op === undefined) return backend;
@@ -139,6 +140,15 @@ export const mutants: readonly Mutant[] = [
           const grads = op.backward!(...call);
           return grads.z === undefined || grads.y === undefined ? grads : { ...grads, y: grads.z, z: grads.y };
         },
+      })),
+  },
+  {
+    name: "the long convolution wraps around",
+    ops: ["fftConvolution"],
+    mutate: (b) =>
+      breakFused(b, "fftConvolution", (op) => ({
+        forward: (args, d, options) =>
+          op.forward(args, { ...d, size: 2 * Math.ceil(Math.max(d.length, d.taps) / 2) }, options),
       })),
   },
 ];

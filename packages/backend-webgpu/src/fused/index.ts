@@ -7,6 +7,7 @@ import { adamw, kvAppend } from "./in-place.js";
 import { linear } from "./linear.js";
 import { linearCrossEntropy } from "./linear-cross-entropy.js";
 import { mambaStep } from "./mamba-step.js";
+import { moe } from "./moe.js";
 import { layerNorm, rmsNorm } from "./norm.js";
 import { sample } from "./sample.js";
 import { selectiveScan } from "./selective-scan.js";
@@ -22,6 +23,7 @@ export function fusedOps(memory: WebGpuMemory): FusedOps {
     linear: linear(memory),
     linearCrossEntropy: linearCrossEntropy(memory),
     attention: attention(memory),
+    moe: moe(memory),
     mambaStep: mambaStep(memory),
     adamw: adamw(memory),
     kvAppend: kvAppend(memory),

@@ -9,7 +9,8 @@ import { toVimConfig, visionMambaTensors } from "@mamba-ts/vision-mamba/load";
 import { type LabelledImages, pick, readImages } from "../lib/image-files.js";
 import { readConfig } from "../lib/new-model.js";
 import { count, type Output } from "../lib/output.js";
-import { makeFolder, type TrainOptions } from "./train.js";
+import { makeFolder } from "../lib/run-log.js";
+import type { TrainOptions } from "./train.js";
 
 /** Trains a Vision Mamba on the images of safetensors files. Throws UnsupportedError for what only text has: resuming, carried states. */
 export async function trainImages(

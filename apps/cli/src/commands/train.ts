@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import type { ByteSource } from "@mamba-ts/byte-io";
@@ -18,7 +17,7 @@ import { resumeTraining, saveTraining } from "@mamba-ts/train/node";
 import type { TextModel, TextState } from "../lib/family.js";
 import { type NewModel, type NewModelOptions, newModel } from "../lib/new-model.js";
 import { count, duration, type Output } from "../lib/output.js";
-import { RunLog } from "../lib/run-log.js";
+import { makeFolder, RunLog } from "../lib/run-log.js";
 import { openTexts } from "../lib/text-files.js";
 
 export interface TrainOptions extends NewModelOptions {
@@ -185,13 +184,6 @@ async function trainOn(
 async function validate(model: TextModel, valid: ByteSource, limit: number, signal: AbortSignal): Promise<number> {
   const options = { limit: limit === 0 ? valid.size : limit, signal };
   return (await evaluate(model, byteTokens(valid), options)).bitsPerByte;
-}
-
-/** Throws InvalidArgumentError where no folder can be. */
-export async function makeFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true }).catch((cause: Error) => {
-    throw new InvalidArgumentError(`--out ${path} cannot be made: ${cause.message}`, { cause });
-  });
 }
 
 async function saveModel(folder: string, { tensors, configText }: NewModel): Promise<void> {

@@ -1,8 +1,16 @@
-import { appendFile, readFile } from "node:fs/promises";
+import { appendFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { InvalidArgumentError } from "@mamba-ts/backend";
 import { atomicWrite, writeError } from "@mamba-ts/checkpoint/node";
 import type { StepReport } from "@mamba-ts/train";
 import { type LogLine, lossPlot } from "./loss-plot.js";
+
+/** Makes a run's folder. Throws InvalidArgumentError where none can be. */
+export async function makeFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true }).catch((cause: Error) => {
+    throw new InvalidArgumentError(`--out ${path} cannot be made: ${cause.message}`, { cause });
+  });
+}
 
 /** The log of a run: one JSON object per line, the first describing the run. */
 export class RunLog {

@@ -1,9 +1,12 @@
 import type { FusedOps } from "@mamba-ts/backend";
 import type { CudaDevice } from "../device.js";
+import { attention } from "./attention.js";
 import { causalConv1d } from "./causal-conv1d.js";
+import { fft } from "./fft.js";
 import { adamw, kvAppend } from "./in-place.js";
 import { linear } from "./linear.js";
 import { linearCrossEntropy } from "./linear-cross-entropy.js";
+import { moe } from "./moe.js";
 import { layerNorm, rmsNorm } from "./norm.js";
 import { selectiveScan } from "./selective-scan.js";
 
@@ -16,6 +19,9 @@ export function fusedOps(device: CudaDevice): FusedOps {
     layerNorm: layerNorm(device),
     linear: linear(device),
     linearCrossEntropy: linearCrossEntropy(device),
+    attention: attention(device),
+    moe: moe(device),
+    fft: fft(device),
     adamw: adamw(device),
     kvAppend: kvAppend(device),
   };

@@ -21,6 +21,7 @@ const values: { readonly [constant: string]: readonly number[] } = {
   HEAD_DIM: [1, 64, 512],
   LANES: [8, 16, 32],
   WIDTH: [1, 80],
+  RADIX: [2, 3, 4, 5, 7, 8],
   THREADS: [256, 32, 64, 128],
 };
 /** Constants that belong together. */

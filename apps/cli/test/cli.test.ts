@@ -164,6 +164,35 @@ describe.skipIf(!isBuilt)("mamba", () => {
         (JSON.parse((await done("generate", "--model", path, ...args)).stdout) as { tokens: number[] }).tokens;
       expect(await tokens(there)).toEqual(await tokens(fixtures));
     });
+
+    test("convert to GGUF and to blocks: read as they are, and evaluated nearly alike", async () => {
+      const text = written(
+        "evaluated.txt",
+        "It was a bright cold day in April, and the clocks were striking. ".repeat(4),
+      );
+      const bits = async (path: string): Promise<number> =>
+        (JSON.parse((await done("eval", "--model", path, "--text", text, "--json")).stdout) as { bitsPerByte: number })
+          .bitsPerByte;
+      const exact = await bits(fixtures);
+      const [gguf, blocks, back] = [inFolder("model.gguf"), inFolder("blocks"), inFolder("from-gguf")];
+      await done("convert", "--model", fixtures, "--out", gguf);
+      expect(await bits(gguf)).toBeCloseTo(exact, 5);
+      await done("convert", "--model", gguf, "--out", back);
+      const [first, last] = await Promise.all([fixtures, back].map((p) => tensorsOf(join(p, "model.safetensors"))));
+      expect([...last!.keys()].sort()).toEqual([...first!.keys()].sort());
+      await done("convert", "--model", gguf, "--out", blocks, "--dtype", "q8_0");
+      await done("convert", "--model", fixtures, "--out", gguf, "--dtype", "q8_0");
+      const parameters = async (path: string): Promise<unknown> =>
+        JSON.parse((await done("inspect", "--model", path, "--json")).stdout).parameters;
+      expect(await parameters(gguf)).toBe(await parameters(fixtures));
+      const seen = JSON.parse((await done("inspect", "--model", blocks, "--tensors", "--json")).stdout) as {
+        list: { name: string; dtype: string }[];
+      };
+      expect(seen.list.filter(({ dtype }) => dtype === "Q8_0").length).toBeGreaterThan(2);
+      expect(await bits(blocks)).not.toBe(exact);
+      expect(await bits(blocks)).toBeCloseTo(exact, 1);
+      expect(await bits(gguf)).toBeCloseTo(await bits(blocks), 5);
+    });
   });
 
   describe("training", () => {

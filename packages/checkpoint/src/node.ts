@@ -2,4 +2,4 @@ export { atomicWrite } from "./node/atomic-write.js";
 export { fileReader } from "./node/file-reader.js";
 export { isFolder, openCheckpoint, readJson } from "./node/folder.js";
 export { openSafetensorsFile } from "./node/open-file.js";
-export { saveSafetensors } from "./node/save.js";
+export { saveGguf, saveSafetensors } from "./node/save.js";

@@ -1,21 +1,32 @@
-import { renameSource, type TensorSource } from "@mamba-ts/checkpoint";
-import { detectNaming } from "./checkpoint-names.js";
+import { type KeyMap, renameSource, type TensorSource } from "@mamba-ts/checkpoint";
+import { detectNaming, ggufNames } from "./checkpoint-names.js";
 import type { MambaConfig } from "./config.js";
+import { fromGgufValues } from "./gguf.js";
 import { parseConfig } from "./hf-config.js";
 import { type LoadOptions, loadParameters } from "./load-parameters.js";
 import { Mamba } from "./model.js";
 
 /**
- * Makes a model from a configuration (either dialect) and tensors (either naming). Norm, biases and tying follow what the file holds.
+ * Makes a model from a configuration (any dialect) and tensors (any naming). Norm, biases and tying follow what the file holds.
  * Throws ConfigError, or CheckpointError naming the tensor that is missing, surplus or of the wrong shape.
  */
 export async function loadMambaFrom(json: unknown, file: TensorSource, options: LoadOptions): Promise<Mamba> {
-  const map = detectNaming(file);
-  const source = renameSource(file, map);
+  const { map, source } = underModelNames(file);
   const model = new Mamba(adapt(parseConfig(json), source));
   const unused = model.lmHead === undefined ? ["lm_head.weight"] : [];
   await loadParameters(model, source, options, { toFile: map.toFile, unused });
   return model;
+}
+
+function underModelNames(file: TensorSource): { readonly map: KeyMap; readonly source: TensorSource } {
+  const map = detectNaming(file);
+  const renamed = renameSource(file, map);
+  return { map, source: map === ggufNames ? fromGgufValues(renamed) : renamed };
+}
+
+/** The configuration that `loadMambaFrom` gives a model. */
+export function mambaConfigOf(json: unknown, file: TensorSource): MambaConfig {
+  return adapt(parseConfig(json), underModelNames(file).source);
 }
 
 /** Published configurations do not always say what the file holds: the tensors decide. */

@@ -6,8 +6,10 @@ import { fft } from "./fft.js";
 import { adamw, kvAppend } from "./in-place.js";
 import { linear } from "./linear.js";
 import { linearCrossEntropy } from "./linear-cross-entropy.js";
+import { mambaStep } from "./mamba-step.js";
 import { moe } from "./moe.js";
 import { layerNorm, rmsNorm } from "./norm.js";
+import { sample } from "./sample.js";
 import { selectiveScan } from "./selective-scan.js";
 
 /** Every operation that has kernels of its own. */
@@ -22,6 +24,8 @@ export function fusedOps(device: CudaDevice): FusedOps {
     attention: attention(device),
     moe: moe(device),
     fft: fft(device),
+    mambaStep: mambaStep(device),
+    sample: sample(device),
     adamw: adamw(device),
     kvAppend: kvAppend(device),
   };

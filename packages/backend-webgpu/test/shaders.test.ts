@@ -38,6 +38,11 @@ const together: { readonly [kernel: string]: readonly { readonly [constant: stri
     { D_STATE: 16, CHUNK: 8, LANES: 4, TILE: 16 },
     { D_STATE: 64, CHUNK: 8, LANES: 4, TILE: 8 },
   ],
+  "selective-scan/backward-ends": [
+    { D_STATE: 1, LANES: 1, TILE: 16 },
+    { D_STATE: 16, LANES: 4, TILE: 16 },
+    { D_STATE: 33, LANES: 4, TILE: 8 },
+  ],
   "selective-scan/backward": [
     { D_STATE: 1, CHUNK: 8, LANES: 1, CHANNELS: 32, ROUND: 2 },
     { D_STATE: 16, CHUNK: 8, LANES: 4, CHANNELS: 32, ROUND: 2 },

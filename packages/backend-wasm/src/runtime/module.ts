@@ -87,6 +87,10 @@ async function start(
   const kernels = guarded(exports);
   const base = (exports["__heap_base"] as WebAssembly.Global).value as number;
   const firstStack = Math.ceil(base / PAGE) * PAGE;
+  const heapBase = firstStack + (threads - 1) * STACK_BYTES;
+  // The heap begins with a page at least: the stacks of many workers are more than there is at first.
+  const missing = heapBase + PAGE - memory.buffer.byteLength;
+  if (missing > 0) memory.grow(Math.ceil(missing / PAGE));
   const workers: Stop[] = [];
   if (threads > 1) {
     kernels.set_threads(threads, mayWait() ? 1 : 0);
@@ -96,7 +100,7 @@ async function start(
   return {
     kernels,
     memory,
-    heapBase: firstStack + (threads - 1) * STACK_BYTES,
+    heapBase,
     wordsAt: (exports["words_at"] as () => number)(),
     threads,
     relaxed,

@@ -8,6 +8,7 @@ import { adamw, kvAppend } from "./in-place.js";
 import { linear } from "./linear.js";
 import { linearCrossEntropy } from "./linear-cross-entropy.js";
 import { mambaStep } from "./mamba-step.js";
+import { moe } from "./moe.js";
 import { layerNorm, rmsNorm } from "./norm.js";
 import { sample } from "./sample.js";
 import { selectiveScan } from "./selective-scan.js";
@@ -24,6 +25,7 @@ export function fusedOps(memory: WebGpuMemory): FusedOps {
     linearCrossEntropy: linearCrossEntropy(memory),
     attention: attention(memory),
     fft: fft(memory),
+    moe: moe(memory),
     mambaStep: mambaStep(memory),
     adamw: adamw(memory),
     kvAppend: kvAppend(memory),

@@ -139,8 +139,9 @@ def trained_here(name, arch, options, config):
 
 common = dict(use_mamba_kernels=False, initializer_range=0.2, pad_token_id=0)
 steps = dict(time_step_min=0.01, time_step_max=0.2, initializer_range=0.3)
+# Widths are multiples of 4: PyTorch's grouped product, which transformers runs the experts with, takes no others.
 models = {
-    "jamba-odd": (JambaForCausalLM, JambaConfig(vocab_size=97, hidden_size=42, intermediate_size=31, num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=3, attn_layer_period=3, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=0, num_experts=5, num_experts_per_tok=3, mamba_d_state=7, mamba_d_conv=3, mamba_expand=3, mamba_dt_rank=5, mamba_proj_bias=True, output_router_logits=True, router_aux_loss_coef=0.01, **common), None),
+    "jamba-odd": (JambaForCausalLM, JambaConfig(vocab_size=97, hidden_size=36, intermediate_size=28, num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=3, attn_layer_period=3, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=0, num_experts=5, num_experts_per_tok=3, mamba_d_state=7, mamba_d_conv=3, mamba_expand=3, mamba_dt_rank=5, mamba_proj_bias=True, output_router_logits=True, router_aux_loss_coef=0.01, **common), None),
     "jamba-one-expert": (JambaForCausalLM, JambaConfig(vocab_size=64, hidden_size=32, intermediate_size=40, num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=4, attn_layer_period=4, attn_layer_offset=2, num_experts=1, num_experts_per_tok=1, mamba_d_state=16, mamba_conv_bias=False, tie_word_embeddings=True, **common), None),
     "jamba-sharded": (JambaForCausalLM, JambaConfig(vocab_size=130, hidden_size=24, intermediate_size=20, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=1, attn_layer_period=2, attn_layer_offset=0, num_experts=8, num_experts_per_tok=1, mamba_d_state=4, mamba_d_conv=2, mamba_expand=1, output_router_logits=True, **common), "20KB"),
     "jamba-deep": (JambaForCausalLM, JambaConfig(vocab_size=50, hidden_size=20, intermediate_size=24, num_hidden_layers=28, num_attention_heads=5, num_key_value_heads=1, attn_layer_period=14, attn_layer_offset=7, num_experts=1, num_experts_per_tok=1, **common), None),
@@ -153,7 +154,7 @@ random.seed(3)
 jobs = [(name, lambda n=name, c=c, config=config, shard=shard: from_transformers(n, c(config), shard)) for name, (c, config, shard) in models.items()]
 small = ["--d-model", "24", "--n-layer", "4"]
 jobs += [
-    ("our-jamba", lambda: trained_here("our-jamba", "jamba", small, dict(dFeedForward=37, nHeads=6, nKvHeads=2, attnLayerPeriod=3, attnLayerOffset=2, nExperts=3, topK=2, dState=5, dConv=3, dtRank=7))),
+    ("our-jamba", lambda: trained_here("our-jamba", "jamba", small, dict(dFeedForward=36, nHeads=6, nKvHeads=2, attnLayerPeriod=3, attnLayerOffset=2, nExperts=3, topK=2, dState=5, dConv=3, dtRank=7))),
     ("our-dense-jamba", lambda: trained_here("our-dense-jamba", "jamba", small, dict(dFeedForward=20, nHeads=3, nKvHeads=3, attnLayerPeriod=2, attnLayerOffset=0, nExperts=1, topK=1, tieEmbeddings=True))),
     ("our-falcon", lambda: trained_here("our-falcon", "mamba", small, dict(innerNorm="plain", dConv=3, tieEmbeddings=False, bias=True))),
 ]

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
+import { type Backend, InvalidArgumentError, UnsupportedError } from "@mamba-ts/backend";
 import type { ByteSource } from "@mamba-ts/byte-io";
 import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import {
@@ -36,6 +36,7 @@ export interface TrainOptions extends NewModelOptions {
   readonly clip: number;
   readonly carry: boolean;
   readonly recompute: boolean;
+  readonly dtype: "float32" | "bf16";
   readonly evalEvery: number;
   readonly evalBytes: number;
   readonly saveEvery: number;
@@ -44,7 +45,7 @@ export interface TrainOptions extends NewModelOptions {
 
 /** Everything the numbers of a run depend on; a checkpoint belongs to the run with the same one. */
 export function fingerprintOf(options: TrainOptions, config: object, dataHash: string): string {
-  const { batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry } = options;
+  const { batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry, dtype } = options;
   return JSON.stringify({
     config,
     data: dataHash,
@@ -59,6 +60,8 @@ export function fingerprintOf(options: TrainOptions, config: object, dataHash: s
     clip,
     seed,
     carry,
+    // Runs that were begun before there was a choice go on.
+    ...(dtype === "float32" ? {} : { dtype }),
   });
 }
 
@@ -101,6 +104,10 @@ async function trainOn(
   options: TrainOptions,
   { backend, output, signal }: Context,
 ): Promise<void> {
+  if (!backend.dtypes.has(options.dtype))
+    throw new UnsupportedError(`train: backend ${backend.name} has no ${options.dtype}`, {
+      hint: `it has ${[...backend.dtypes].join(", ")}`,
+    });
   const made = await newModel(options, backend);
   const { model, config } = made;
   const windows = { batch: options.batch, length: options.length, seed: options.seed };
@@ -119,6 +126,7 @@ async function trainOn(
     accumulate: options.accumulate,
     carryState: options.carry,
     recompute: options.recompute,
+    dtype: options.dtype,
   });
   try {
     const fingerprint = fingerprintOf(options, config, await hashOf(text));

@@ -1,7 +1,7 @@
 """Trains the model of parity.ts with PyTorch, from the same weights and batches, and compares the losses.
 
-Two paths of PyTorch's own compute the scan: token by token, and by doubling (log2 length passes). Their difference is what rounding alone
-makes of a hundred steps; ours may be twice as far. Run: python3 parity.py FOLDER
+Two paths of PyTorch's own: the scan token by token with what follows it in float32, and the scan by doubling (log2 length passes) with what follows
+in the type of the projections, as eager code has it. Their difference is what rounding alone makes of a hundred steps; ours may be twice as far. Run: python3 parity.py FOLDER
 """
 import json
 import os
@@ -51,6 +51,7 @@ def rms_norm(x, weight):
 
 
 def forward(w, tokens, scan):
+    is_eager = scan is scan_by_doubling
     stream = w["backbone.embeddings.weight"][tokens]
     rank, states = config["dtRank"], config["dState"]
     for i in range(config["nLayer"]):
@@ -65,8 +66,12 @@ def forward(w, tokens, scan):
         delta, u = F.softplus(delta), x.float()
         A = -w[m + "A_log"].exp()
         h = scan((delta.unsqueeze(-1) * A).exp(), (delta * u).unsqueeze(-1) * B.float().unsqueeze(2))
-        y = (h * C.float().unsqueeze(2)).sum(-1) + w[m + "D"] * u
-        stream = stream + F.linear((y * F.silu(z.float())).to(z.dtype), w[m + "out_proj.weight"]).float()
+        y, skip = (h * C.float().unsqueeze(2)).sum(-1), w[m + "D"] * u
+        if is_eager:
+            y = (y.to(z.dtype) + skip.to(z.dtype)) * F.silu(z)
+        else:
+            y = ((y + skip) * F.silu(z.float())).to(z.dtype)
+        stream = stream + F.linear(y, w[m + "out_proj.weight"]).float()
     return F.linear(rms_norm(stream, w["backbone.norm_f.weight"]), w["backbone.embeddings.weight"])
 
 

@@ -2,8 +2,8 @@
  * Whether llama.cpp and this project compute the same from a GGUF file:
  *   LLAMA_CPP=FOLDER node apps/bench/dist/llama-agree.js [FILE.gguf...]
  *   LLAMA_CPP=FOLDER node apps/bench/dist/llama-agree.js [--d-model N] [--n-layer N] [--keep FOLDER]
- * Without files, models with random weights in float32, f16, bf16 and q8_0, of mamba-130m's shape unless another is given; --keep leaves
- * their files. Prints how far llama.cpp's log-probabilities are from ours (a relative norm, each position's mean taken away) and fails
+ * Without files, models with random weights in float32, f16, bf16 and q8_0, of mamba-130m's shape unless another is given, and a small
+ * Jamba; --keep leaves their files. Prints how far llama.cpp's log-probabilities are from ours (a relative norm, each position's mean taken away) and fails
  * beyond what the format's precision makes of it: llama.cpp rounds activations to the format too, we do not.
  */
 import { mkdtempSync, rmSync, statSync } from "node:fs";
@@ -12,9 +12,11 @@ import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { isMambaError } from "@mamba-ts/backend";
 import { createBackend } from "@mamba-ts/backend-wasm";
-import { loadMamba } from "@mamba-ts/mamba/load";
+import { openCheckpoint } from "@mamba-ts/checkpoint/node";
+import { loadJambaFrom } from "@mamba-ts/jamba/load";
+import { loadMambaFrom } from "@mamba-ts/mamba/load";
 import { type Llama, llamaLogProbabilities, openLlama } from "./llama.js";
-import { randomGguf, shape130m } from "./random-model.js";
+import { randomGguf, randomJamba, shape130m } from "./random-model.js";
 
 const text = "It was a bright cold day in April, and the clocks were striking thirteen.";
 
@@ -38,15 +40,24 @@ function distance(a: readonly Float64Array[], b: readonly Float64Array[]): numbe
 /** Our logits after every byte, [bytes][vocabSize]. */
 async function ours(path: string, tokens: readonly number[]): Promise<Float64Array[]> {
   using backend = await createBackend();
-  using model = (await loadMamba(path, { backend })).model;
+  const { config, source } = await openCheckpoint(path);
+  const isJamba = (config as { readonly "general.architecture"?: unknown })["general.architecture"] === "jamba";
+  using model = await (isJamba ? loadJambaFrom : loadMambaFrom)(config, source, { backend });
+  await source.close();
   using logits = model.forward([tokens]).logits!;
   const data = await logits.data();
   const width = logits.shape.at(-1)!;
   return tokens.map((_, i) => Float64Array.from(data.subarray(i * width, (i + 1) * width)));
 }
 
-/** How far apart they may be; files of any other kind as q8_0. */
-const bounds: { readonly [dtype: string]: number } = { float32: 1e-5, f16: 2e-3, bf16: 1e-2, q8_0: 3e-2 };
+/** How far apart they may be; files of any other kind as q8_0. llama.cpp keeps keys and values in f16. */
+const bounds: { readonly [name: string]: number } = {
+  float32: 1e-5,
+  "jamba, float32": 1e-3,
+  f16: 2e-3,
+  bf16: 1e-2,
+  q8_0: 3e-2,
+};
 
 async function compare(llama: Llama, path: string, name: string): Promise<boolean> {
   const tokens = [...new TextEncoder().encode(text)];
@@ -81,6 +92,8 @@ async function main(): Promise<boolean> {
       agree = (await compare(llama, path, dtype)) && agree;
       if (values.keep === undefined) rmSync(path);
     }
+    using backend = await createBackend();
+    agree = (await compare(llama, await randomJamba(folder, { backend }), "jamba, float32")) && agree;
   } finally {
     if (values.keep === undefined) rmSync(folder, { recursive: true, force: true });
   }

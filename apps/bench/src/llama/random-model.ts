@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import type { Backend, DType } from "@mamba-ts/backend";
 import { saveGguf } from "@mamba-ts/checkpoint/node";
+import { Jamba } from "@mamba-ts/jamba";
+import { jambaGguf } from "@mamba-ts/jamba/load";
 import { Mamba, type MambaConfig } from "@mamba-ts/mamba";
 import { mambaGguf } from "@mamba-ts/mamba/load";
 
@@ -19,5 +21,23 @@ export async function randomGguf(
   using model = Mamba.create(config, { backend, seed });
   const path = join(folder, `random-${dtype}.gguf`);
   await saveGguf(path, mambaGguf(model, { dtype, name: "random" }));
+  return path;
+}
+
+/** A small Jamba with experts and attention, in float32. @returns the path */
+export async function randomJamba(folder: string, { backend }: { backend: Backend }): Promise<string> {
+  const shape = {
+    dModel: 64,
+    nLayer: 8,
+    vocabSize: 256,
+    dFeedForward: 128,
+    nHeads: 4,
+    nKvHeads: 2,
+    nExperts: 4,
+    maxLength: 512,
+  };
+  using model = Jamba.create(shape, { backend, seed: 1 });
+  const path = join(folder, "random-jamba.gguf");
+  await saveGguf(path, jambaGguf(model, { name: "random" }));
   return path;
 }

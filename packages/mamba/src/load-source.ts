@@ -30,14 +30,13 @@ export function mambaConfigOf(json: unknown, file: TensorSource): MambaConfig {
 
 /** Published configurations do not always say what the file holds: the tensors decide. */
 function adapt(config: MambaConfig, source: TensorSource): MambaConfig {
-  const vocabSize = source.has("backbone.embeddings.weight")
-    ? (source.info("backbone.embeddings.weight").shape[0] ?? config.vocabSize)
-    : config.vocabSize;
+  const rows = source.has("backbone.embeddings.weight")
+    ? source.info("backbone.embeddings.weight").shape[0]
+    : undefined;
   const layer = "backbone.layers.0.";
   return {
     ...config,
-    // The vocabulary is padded by some writers and not by others.
-    vocabSize: Math.max(vocabSize, config.vocabSize),
+    vocabSize: rows !== undefined && isPadded(rows, config.vocabSize) ? rows : config.vocabSize,
     ...(config.nLayer > 0
       ? {
           norm: source.has(`${layer}norm.bias`) ? "layer" : "rms",
@@ -47,4 +46,9 @@ function adapt(config: MambaConfig, source: TensorSource): MambaConfig {
       : {}),
     tieEmbeddings: config.tieEmbeddings !== false || !source.has("lm_head.weight"),
   };
+}
+
+/** The vocabulary is padded to a multiple of a power of two by some writers and not by others. */
+function isPadded(rows: number, vocabSize: number): boolean {
+  return [8, 16, 32, 64, 128, 256].some((multiple) => rows === Math.ceil(vocabSize / multiple) * multiple);
 }

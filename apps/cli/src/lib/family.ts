@@ -211,7 +211,7 @@ export function familyOf(json: unknown, source: TensorSource): Family {
 }
 
 /** A text model's family. Throws ConfigError for images. */
-export function expectText(family: Family, command: string): TextFamily {
+export function expectText(family: Family): TextFamily {
   if (family.kind === "text") return family;
-  throw new ConfigError(`${command}: ${family.name} reads images, not text`);
+  throw new ConfigError(`model: ${family.name} reads images, not text`);
 }

@@ -102,7 +102,9 @@ command<TrainOptions>(
   .option("--eval-every <n>", "steps between evaluations", integer("--eval-every", 1), 100)
   .option("--eval-bytes <n>", "bytes to evaluate on; 0: all", integer("--eval-bytes"), 16384)
   .option("--save-every <n>", "steps between checkpoints", integer("--save-every", 1), 100)
-  .option("--resume", "go on from the checkpoint in --out", false);
+  .option("--stop-after <n>", "save and end after this step, as Ctrl-C does", integer("--stop-after", 1))
+  .option("--resume", "go on from the checkpoint in --out", false)
+  .option("--reschedule", "with --resume: under other --steps, --lr, --final-lr or --warmup than before", false);
 
 command<GenerateCommandOptions>("generate", "Continue a prompt, streaming.", generateText)
   .requiredOption("--model <folder>", "a checkpoint's folder, a .gguf file, or a hub repository")

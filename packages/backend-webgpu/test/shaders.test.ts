@@ -22,6 +22,7 @@ const values: { readonly [constant: string]: readonly number[] } = {
   LANES: [8, 16, 32, 256],
   STAGE: [64, 2048],
   WIDTH: [1, 80],
+  RADIX: [2, 3, 4, 5, 7, 8],
   THREADS: [256, 32, 64, 128],
 };
 /** Constants that belong together. */

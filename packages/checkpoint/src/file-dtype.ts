@@ -18,6 +18,11 @@ export const fileDTypeBytes: { readonly [K in FileDType]: number } = {
   Q8_0: 34 / 32,
 };
 
+/** Whether a file's elements are whole numbers, truth values included. */
+export function isInteger(dtype: FileDType): boolean {
+  return tensorDTypes[dtype] === "int32";
+}
+
 const tensorDTypes: { readonly [K in FileDType]: DType } = {
   F64: "float64",
   F32: "float32",

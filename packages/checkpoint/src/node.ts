@@ -1,4 +1,4 @@
-export { atomicWrite } from "./node/atomic-write.js";
+export { atomicWrite, writeError } from "./node/atomic-write.js";
 export { fileReader } from "./node/file-reader.js";
 export { isFolder, openCheckpoint, readJson } from "./node/folder.js";
 export { openSafetensorsFile } from "./node/open-file.js";

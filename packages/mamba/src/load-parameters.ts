@@ -1,5 +1,5 @@
 import { type Backend, CheckpointError, type DType } from "@mamba-ts/backend";
-import { readTensor, type TensorSource } from "@mamba-ts/checkpoint";
+import { isInteger, readTensor, type TensorSource } from "@mamba-ts/checkpoint";
 import type { Module } from "@mamba-ts/nn";
 import { sameShape } from "@mamba-ts/tensor";
 
@@ -48,7 +48,7 @@ export async function loadParameters(
       throw new CheckpointError(
         `${info.file}: tensor ${toFile(name)} is [${info.shape.join(", ")}], the config makes it [${shape.join(", ")}]`,
       );
-    if (/^(I|U|BOOL)/.test(info.dtype))
+    if (isInteger(info.dtype))
       throw new CheckpointError(`${info.file}: tensor ${toFile(name)} is ${info.dtype}, not floating point`);
   }
   for (const name of source.names)

@@ -1,7 +1,7 @@
 import { type KeyMap, renameSource, type TensorSource } from "@mamba-ts/checkpoint";
 import { detectNaming, ggufNames } from "./checkpoint-names.js";
 import type { MambaConfig } from "./config.js";
-import { fromGgufValues } from "./gguf.js";
+import { fromGguf } from "./gguf.js";
 import { parseConfig } from "./hf-config.js";
 import { type LoadOptions, loadParameters } from "./load-parameters.js";
 import { Mamba } from "./model.js";
@@ -20,8 +20,7 @@ export async function loadMambaFrom(json: unknown, file: TensorSource, options: 
 
 function underModelNames(file: TensorSource): { readonly map: KeyMap; readonly source: TensorSource } {
   const map = detectNaming(file);
-  const renamed = renameSource(file, map);
-  return { map, source: map === ggufNames ? fromGgufValues(renamed) : renamed };
+  return { map, source: map === ggufNames ? fromGguf(file, map) : renameSource(file, map) };
 }
 
 /** The configuration that `loadMambaFrom` gives a model. */
@@ -31,14 +30,13 @@ export function mambaConfigOf(json: unknown, file: TensorSource): MambaConfig {
 
 /** Published configurations do not always say what the file holds: the tensors decide. */
 function adapt(config: MambaConfig, source: TensorSource): MambaConfig {
-  const vocabSize = source.has("backbone.embeddings.weight")
-    ? (source.info("backbone.embeddings.weight").shape[0] ?? config.vocabSize)
-    : config.vocabSize;
+  const rows = source.has("backbone.embeddings.weight")
+    ? source.info("backbone.embeddings.weight").shape[0]
+    : undefined;
   const layer = "backbone.layers.0.";
   return {
     ...config,
-    // The vocabulary is padded by some writers and not by others.
-    vocabSize: Math.max(vocabSize, config.vocabSize),
+    vocabSize: rows !== undefined && isPadded(rows, config.vocabSize) ? rows : config.vocabSize,
     ...(config.nLayer > 0
       ? {
           norm: source.has(`${layer}norm.bias`) ? "layer" : "rms",
@@ -48,4 +46,9 @@ function adapt(config: MambaConfig, source: TensorSource): MambaConfig {
       : {}),
     tieEmbeddings: config.tieEmbeddings !== false || !source.has("lm_head.weight"),
   };
+}
+
+/** The vocabulary is padded to a multiple of a power of two by some writers and not by others. */
+function isPadded(rows: number, vocabSize: number): boolean {
+  return [8, 16, 32, 64, 128, 256].some((multiple) => rows === Math.ceil(vocabSize / multiple) * multiple);
 }

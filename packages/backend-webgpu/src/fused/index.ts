@@ -2,6 +2,7 @@ import type { FusedOps } from "@mamba-ts/backend";
 import type { WebGpuMemory } from "../storage.js";
 import { attention } from "./attention.js";
 import { causalConv1d } from "./causal-conv1d.js";
+import { fft } from "./fft.js";
 import { gatedOutput } from "./gated-output.js";
 import { adamw, kvAppend } from "./in-place.js";
 import { linear } from "./linear.js";
@@ -23,6 +24,7 @@ export function fusedOps(memory: WebGpuMemory): FusedOps {
     linear: linear(memory),
     linearCrossEntropy: linearCrossEntropy(memory),
     attention: attention(memory),
+    fft: fft(memory),
     moe: moe(memory),
     mambaStep: mambaStep(memory),
     adamw: adamw(memory),

@@ -57,6 +57,8 @@ INLINE void put(float* p, f4 v, u32 lanes) {
 }
 
 INLINE f4 select(i4 mask, f4 a, f4 b) { return (f4)((mask & (i4)a) | (~mask & (i4)b)); }
+// Whether every lane of a mask is set.
+INLINE bool all(i4 mask) { return (mask[0] & mask[1] & mask[2] & mask[3]) != 0; }
 // NaN in `a` stays.
 INLINE f4 at_least(f4 a, f4 low) { return a < low ? low : a; }
 INLINE f4 at_most(f4 a, f4 high) { return a > high ? high : a; }

@@ -180,3 +180,19 @@ test("attention: more keys than a block, grouped heads, segments", async () => {
   const ids = { querySegments: [[2, 70], -1, 3, "int32"], keySegments: [[2, 150], -1, 3, "int32"] } as const;
   await same({ ...shapes, ...ids }, run(true));
 });
+
+test("moe: experts with many rows, few and none, in every activation", async () => {
+  for (const activation of ["relu", "silu", "gelu"] as const)
+    for (const gated of [true, false])
+      await same(
+        {
+          x: [[150, 37]],
+          indices: [[150, 2], -1, 3, "int32"],
+          weights: [[150, 2]],
+          ...(gated ? { gate: [[5, 21, 37]] as const } : {}),
+          up: [[5, 21, 37]],
+          down: [[5, 37, 21]],
+        },
+        (x) => ({ y: t.moe({ ...(x as unknown as Parameters<typeof t.moe>[0]), activation }) }),
+      );
+});

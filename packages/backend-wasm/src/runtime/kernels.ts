@@ -75,6 +75,7 @@ export interface Kernels {
   readonly attention: Call<["y", "logSums", "words", "scale"]>;
   readonly attention_backward: Call<["gq", "gk", "gv", "gy", "y", "logSums", "words", "scale"]>;
   readonly moe: Call<["y", "words"]>;
+  readonly moe_backward: Call<["words"]>;
   readonly sample: Call<["token", "logprob", "logits", "scratch", "words", "temperature", "topP", "minP"]>;
 }
 

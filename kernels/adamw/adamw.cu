@@ -1,5 +1,5 @@
 // One AdamW step over up to MAX tensors a launch (blockIdx.y), in place. Bytes: p, m and v twice, g once.
-#include "types.cuh"
+#include "../common/types.cuh"
 
 constexpr int MAX = 48;
 struct Tensors {

@@ -1,6 +1,6 @@
 // The loss of rows whose logits are there, and the gradient with respect to these logits; a block a row. Only the logits of a few rows exist at a time.
 // Bytes: the logits twice forward (once from the cache), once more backward.
-#include "types.cuh"
+#include "../common/types.cuh"
 
 template <class T> __device__ void losses(const T* logits, const int* targets, T* loss, T* logSums, i64 vocab) {
   __shared__ T scratch[32];

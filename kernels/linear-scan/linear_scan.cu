@@ -1,5 +1,5 @@
 // h[t] = a[t] h[t-1] + b[t] along the middle axis of [outer, n, inner]: one thread a channel, in order. Bytes moved: a, b and h once.
-#include "types.cuh"
+#include "../common/types.cuh"
 
 #define SCAN(name, T)                                                                                                       \
   extern "C" __global__ void linear_scan_##name(const T* a, const T* b, T* h, i64 channels, i64 n, i64 inner, int reverse) { \

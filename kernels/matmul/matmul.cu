@@ -1,6 +1,6 @@
 // The matrix product where cuBLASLt is not there: 64 x 64 tiles, 16 deep, 4 x 4 sums a thread. y[m, n] = a[m, k] b[k, n], element (i, j) of an
 // operand at i * row + j * column. Operations: 2 m n k; bytes: (m k n/64 + k n m/64 + m n) elements.
-#include "types.cuh"
+#include "../common/types.cuh"
 
 template <class T, class O> __device__ void product(const T* a, const T* b, O* y, i64 m, i64 n, i64 k, i64 aRow, i64 aColumn, i64 bRow,
                                                     i64 bColumn, i64 aBatch, i64 bBatch) {

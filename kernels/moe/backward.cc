@@ -14,8 +14,7 @@ INLINE Slope activation_slope(u32 activation, f4 v) {
     return {v * s, silu_gradient(v, s)};
   }
   // gelu(v) = v Phi(v), and its slope Phi(v) + v phi(v).
-  f4 below;
-  for (u32 r = 0; r < 4; r++) below[r] = 0.5f * (1.0f + erff(v[r] * 0.70710678f));
+  const f4 below = splat(0.5f) + splat(0.5f) * erf(v * splat(0.70710678f));
   return {v * below, below + v * splat(0.39894228f) * exp(v * v * splat(-0.5f))};
 }
 

@@ -1,5 +1,5 @@
 // Reductions of one axis of [outer, n, inner], in a fixed order: the same bits every run. Bytes moved: the input once.
-#include "types.cuh"
+#include "../common/types.cuh"
 
 template <class W> __device__ __forceinline__ W worst() { return -INFINITY; }
 template <> __device__ __forceinline__ int worst<int>() { return (int)0x80000000; }

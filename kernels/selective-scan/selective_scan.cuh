@@ -1,6 +1,6 @@
 // What the scan's two directions share.
 #pragma once
-#include "types.cuh"
+#include "../common/types.cuh"
 
 constexpr float LOG2E = 1.4426950408889634f;
 // Blocks of eight lanes a channel are larger, so that a block still covers 32 channels.

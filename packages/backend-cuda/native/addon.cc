@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cublaslt.h"
+#include "cufft.h"
 #include "driver.h"
 
 namespace {
@@ -71,7 +72,8 @@ class Device : public Napi::ObjectWrap<Device> {
                            InstanceMethod<&Device::EndCapture>("endCapture"), InstanceMethod<&Device::LaunchGraph>("launchGraph"),
                            InstanceMethod<&Device::DestroyGraph>("destroyGraph"), InstanceMethod<&Device::Record>("record"),
                            InstanceMethod<&Device::Elapsed>("elapsed"), InstanceMethod<&Device::OpenCublas>("openCublas"),
-                           InstanceMethod<&Device::Matmul>("matmul"), InstanceMethod<&Device::Close>("close"),
+                           InstanceMethod<&Device::Matmul>("matmul"), InstanceMethod<&Device::OpenCufft>("openCufft"),
+                           InstanceMethod<&Device::Fft>("fft"), InstanceMethod<&Device::Close>("close"),
                        });
   }
 
@@ -172,16 +174,26 @@ class Device : public Napi::ObjectWrap<Device> {
     return Napi::Number::New(info.Env(), functions_.size() - 1);
   }
 
-  // (function, grid x, y, z, block x, y, z, shared bytes, the parameters as they lie in memory)
+  // (function, grid x, y, z, block x, y, z, shared bytes, the parameters as they lie in memory, whether it waits for the one before by itself)
   void Launch(const Napi::CallbackInfo& info) {
     auto view = info[8].As<Napi::Uint8Array>();
     size_t size = view.ByteLength();
     void* extra[] = {reinterpret_cast<void*>(1) /* buffer */, view.Data(), reinterpret_cast<void*>(2) /* its size */, &size, nullptr};
     driver.CtxSetCurrent(context_);
-    failed(info.Env(),
-           driver.LaunchKernel(functions_.at(natural(info[0])), natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]),
-                               natural(info[5]), natural(info[6]), natural(info[7]), stream_, nullptr, extra),
-           "cuLaunchKernel");
+    const CUfunction function = functions_.at(natural(info[0]));
+    if (!info[9].ToBoolean()) {
+      failed(info.Env(),
+             driver.LaunchKernel(function, natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]), natural(info[5]),
+                                 natural(info[6]), natural(info[7]), stream_, nullptr, extra),
+             "cuLaunchKernel");
+      return;
+    }
+    CUlaunchAttribute attribute{};
+    attribute.id = ATTRIBUTE_PROGRAMMATIC_SERIALIZATION;
+    attribute.isAllowed = 1;
+    const CUlaunchConfig config{natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]), natural(info[5]),
+                                natural(info[6]), natural(info[7]), stream_,          &attribute,       1};
+    failed(info.Env(), driver.LaunchKernelEx(&config, function, nullptr, extra), "cuLaunchKernelEx");
   }
 
   // The driver has taken the bytes when the call returns: they come from memory that is not page-locked.
@@ -355,6 +367,20 @@ class Device : public Napi::ObjectWrap<Device> {
     if (!error.empty()) Napi::Error::New(info.Env(), error).ThrowAsJavaScriptException();
   }
 
+  Napi::Value OpenCufft(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    if (!cufft_.isOpen()) cufft_.open(info[0].As<Napi::String>());
+    return Napi::Boolean::New(info.Env(), cufft_.isOpen());
+  }
+
+  // (n, rows, inverse, double, in, out)
+  void Fft(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    const std::string error =
+        cufft_.run(integer(info[0]), integer(info[1]), info[2].ToBoolean(), info[3].ToBoolean(), toPointer(info[4]), toPointer(info[5]), stream_);
+    if (!error.empty()) Napi::Error::New(info.Env(), error).ThrowAsJavaScriptException();
+  }
+
   void Close(const Napi::CallbackInfo&) { Shut(); }
 
   void Shut() {
@@ -365,6 +391,7 @@ class Device : public Napi::ObjectWrap<Device> {
       if (exec != nullptr) driver.GraphExecDestroy(exec);
     for (CUevent event : events_) driver.EventDestroy(event);
     staging_.clear();
+    cufft_.close();
     driver.StreamDestroy(stream_);
     driver.PrimaryCtxRelease(device_);
     context_ = nullptr;
@@ -375,6 +402,7 @@ class Device : public Napi::ObjectWrap<Device> {
   CUstream stream_ = nullptr;
   Staging staging_;
   CublasLt cublas_;
+  Cufft cufft_;
   std::vector<CUmodule> modules_;
   std::vector<CUfunction> functions_;
   std::vector<CUgraphExec> graphs_;

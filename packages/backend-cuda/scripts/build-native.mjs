@@ -49,6 +49,18 @@ async function make(target, inputs, command, args) {
   return true;
 }
 
+/**
+ * A kernel file and the headers of ours that it includes, and they include.
+ * @param {string} source @returns {string[]}
+ */
+function withHeaders(source) {
+  const found = new Set([source]);
+  for (const file of found)
+    for (const [, name] of readFileSync(file, "utf8").matchAll(/^#include "(.+)"$/gm))
+      found.add(join(dirname(file), name));
+  return [...found];
+}
+
 mkdirSync(out, { recursive: true });
 let ok = true;
 
@@ -59,9 +71,14 @@ if (process.platform !== "linux") console.error("backend-cuda: the addon is buil
 else if (!has("g++") || headers === undefined)
   console.error(`backend-cuda: no addon: ${headers === undefined ? "Node's headers are" : "g++ is"} not here`);
 else {
-  const sources = ["addon", "driver", "cublaslt"].map((name) => join(here, "native", `${name}.cc`));
+  const sources = ["addon", "driver", "cublaslt", "cufft"].map((name) => join(here, "native", `${name}.cc`));
   const include = join(here, "node_modules/node-addon-api");
-  const inputs = [...sources, join(here, "native/driver.h"), join(here, "native/cublaslt.h")];
+  const inputs = [
+    ...sources,
+    join(here, "native/driver.h"),
+    join(here, "native/cublaslt.h"),
+    join(here, "native/cufft.h"),
+  ];
   ok = await make(join(out, "mamba_cuda.node"), inputs, "g++", (into) => [
     ...[
       "-std=c++17",
@@ -79,17 +96,15 @@ else {
 
 if (!has("nvcc")) console.error("backend-cuda: no kernels: nvcc is not here (CUDA toolkit 12 or later)");
 else {
-  const common = join(root, "kernels/common");
   const all = readdirSync(join(root, "kernels"), { recursive: true, encoding: "utf8" });
-  const shared = all.filter((file) => file.endsWith(".cuh")).map((file) => join(root, "kernels", file));
   const kernels = all.filter((file) => file.endsWith(".cu"));
   const waiting = kernels.map((file) => join(root, "kernels", file));
   const work = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
       const source = file;
       const target = join(out, `${basename(file, ".cu")}.fatbin`);
-      const built = await make(target, [source, ...shared], "nvcc", (into) => [
-        ...["-fatbin", "-O3", "-std=c++17", "--compress-mode=size", ...targets, "-I", common, "-o", into, source],
+      const built = await make(target, withHeaders(source), "nvcc", (into) => [
+        ...["-fatbin", "-O3", "-std=c++17", "--compress-mode=size", ...targets, "-o", into, source],
       ]);
       ok &&= built;
     }

@@ -31,6 +31,7 @@ export interface NativeDevice {
     blockZ: number,
     sharedBytes: number,
     parameters: Uint8Array,
+    isEarly: boolean,
   ): void;
   copyIn(pointer: number, bytes: Uint8Array): void;
   copyOut(pointer: number, bytes: number): Promise<ArrayBuffer>;
@@ -67,6 +68,8 @@ export interface NativeDevice {
     strideD: number,
     accumulate: boolean,
   ): void;
+  openCufft(path: string): boolean;
+  fft(n: number, rows: number, inverse: boolean, double: boolean, input: number, output: number): void;
   close(): void;
 }
 

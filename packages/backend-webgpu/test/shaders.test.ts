@@ -15,12 +15,16 @@ const values: { readonly [constant: string]: readonly number[] } = {
   FROM: [0, 1, 2, 3, 4],
   TO: [0, 1, 2, 3],
   FORMAT: [0, 1, 2],
+  A_MODE: [0, 1, 2],
+  B_MODE: [0, 1, 2],
   WEIGHT: [0, 1, 2, 3],
   INNER_NORM: [0, 1, 2],
   D_STATE: [1, 16, 17],
   HEAD_DIM: [1, 64, 512],
-  LANES: [8, 16, 32],
+  LANES: [8, 16, 32, 256],
+  STAGE: [64, 2048],
   WIDTH: [1, 80],
+  RADIX: [2, 3, 4, 5, 7, 8],
   THREADS: [256, 32, 64, 128],
 };
 /** Constants that belong together. */
@@ -30,11 +34,22 @@ const together: { readonly [kernel: string]: readonly { readonly [constant: stri
     { BM: 64, BN: 64, BK: 16 },
     { BM: 32, BN: 32, BK: 16 },
   ],
+  "selective-scan/forward": [
+    { D_STATE: 1, CHUNK: 8, LANES: 1, TILE: 16 },
+    { D_STATE: 8, CHUNK: 8, LANES: 2, TILE: 16 },
+    { D_STATE: 16, CHUNK: 8, LANES: 4, TILE: 16 },
+    { D_STATE: 64, CHUNK: 8, LANES: 4, TILE: 8 },
+  ],
+  "selective-scan/backward-ends": [
+    { D_STATE: 1, LANES: 1, TILE: 16 },
+    { D_STATE: 16, LANES: 4, TILE: 16 },
+    { D_STATE: 33, LANES: 4, TILE: 8 },
+  ],
   "selective-scan/backward": [
-    { D_STATE: 1, CHANNELS: 32, SUB: 16 },
-    { D_STATE: 16, CHANNELS: 32, SUB: 16 },
-    { D_STATE: 32, CHANNELS: 16, SUB: 16 },
-    { D_STATE: 64, CHANNELS: 8, SUB: 8 },
+    { D_STATE: 1, CHUNK: 8, LANES: 1, CHANNELS: 32, ROUND: 2 },
+    { D_STATE: 16, CHUNK: 8, LANES: 4, CHANNELS: 32, ROUND: 2 },
+    { D_STATE: 17, CHUNK: 8, LANES: 4, CHANNELS: 16, ROUND: 2 },
+    { D_STATE: 64, CHUNK: 8, LANES: 4, CHANNELS: 8, ROUND: 2 },
   ],
 };
 
@@ -76,6 +91,9 @@ describe.skipIf(adapterMissing !== undefined)("shaders", () => {
     if (kernels[name].bindings.length > device.limits.maxStorageBuffersPerShaderStage) return;
     const pipelines = new Pipelines(device);
     for (const form of formsOf(name)) await pipelines.prepare(name, form as never);
+    if (!("subgroups" in kernels[name]) || roomy.subgroupSize === undefined) return;
+    const withSubgroups = new Pipelines(roomy.device, roomy.subgroupSize);
+    for (const form of formsOf(name)) await withSubgroups.prepare(name, form as never);
   });
 
   test("names neither too much nor too little", () => {

@@ -1,5 +1,7 @@
 import type { FloatDType } from "@mamba-ts/backend";
 import {
+  accumulationDType,
+  cast,
   causalConv1d,
   gather,
   layerNorm,
@@ -18,6 +20,8 @@ export interface LinearOptions {
   /** Of the weight; PyTorch's default if absent. */
   readonly init?: Initialiser;
   readonly biasInit?: Initialiser;
+  /** Whether the weight may be stored in blocks (`q8_0`); true by default. */
+  readonly inBlocks?: boolean;
 }
 
 /** y = x weight^T + bias, weight [outFeatures, inFeatures]. */
@@ -25,9 +29,13 @@ export class Linear extends Module {
   readonly weight: Parameter;
   readonly bias?: Parameter;
 
-  constructor(inFeatures: number, outFeatures: number, { bias = false, init, biasInit }: LinearOptions = {}) {
+  constructor(
+    inFeatures: number,
+    outFeatures: number,
+    { bias = false, init, biasInit, inBlocks = true }: LinearOptions = {},
+  ) {
     super();
-    this.weight = new Parameter([outFeatures, inFeatures], { init: init ?? fanInUniform(inFeatures) });
+    this.weight = new Parameter([outFeatures, inFeatures], { init: init ?? fanInUniform(inFeatures), inBlocks });
     if (bias)
       this.bias = new Parameter([outFeatures], { init: biasInit ?? constant(0), decay: false, keepFloat32: true });
   }
@@ -44,7 +52,7 @@ export class Embedding extends Module {
 
   constructor(count: number, width: number, init: Initialiser = normal(0.02)) {
     super();
-    this.weight = new Parameter([count, width], { init });
+    this.weight = new Parameter([count, width], { init, inBlocks: true });
   }
 
   /** @param ids - int32 [...]; an id outside the table gives zeros  @returns [..., width] */
@@ -117,16 +125,21 @@ export class CausalConv1d extends Module {
     return reshape(this.weight.value, [channels, width]);
   }
 
-  /** @param x - [batch, length, channels]; state?, marks? as in `causalConv1d` */
+  /**
+   * @param x - [batch, length, channels]; state?, marks? as in `causalConv1d`
+   * @returns y in x's dtype; the state in the given one's, float32 at least
+   */
   forward(x: Tensor, state?: Tensor, marks?: Tensor): { readonly y: Tensor; readonly finalState: Tensor } {
     const { bias } = this;
-    return causalConv1d({
+    const like = (t: Tensor | undefined): Tensor | undefined => (t === undefined ? undefined : cast(t, x.dtype));
+    const { y, finalState } = causalConv1d({
       x,
-      weight: this.kernel,
-      bias: bias?.value,
-      initialState: state,
+      weight: cast(this.kernel, x.dtype),
+      bias: like(bias?.value),
+      initialState: like(state),
       marks,
       activation: this.#activation,
     });
+    return { y, finalState: cast(finalState, state?.dtype ?? accumulationDType(x.dtype)) };
   }
 }

@@ -11,6 +11,7 @@ import {
 } from "@mamba-ts/backend";
 import { adopt, disown } from "./scope.js";
 import { denseStrides, isDense, show, sizeOf } from "./shape.js";
+import { giveTurn } from "./turn.js";
 
 /** A buffer and the number of tensors that look at it; freed when the last of them goes. */
 interface Storage {
@@ -32,6 +33,8 @@ export class Tensor {
   readonly id = nextId++;
   /** Owners: the scope or user that made it, and every open tape that saved it. */
   holds = 1;
+  /** The open scope it belongs to. Only scope.ts sets it: a field, since a weak map of every tensor made costs more than many a kernel's launch. */
+  scope: { readonly tensors: Set<Tensor> } | undefined;
   #storage: Storage;
   #freedAt: Error | undefined;
   #owned = true;
@@ -84,7 +87,8 @@ export class Tensor {
   }
 
   /**
-   * The elements, row-major; resolves when the work that makes them is done. bf16 and f16 come as float32.
+   * The elements, row-major; resolves when the work that makes them is done. bf16 and f16 come as float32. Others get a turn meanwhile,
+   * see `giveTurn`.
    * Rejects with the error of any earlier operation that failed on the device.
    */
   async data(): Promise<HostArray> {
@@ -99,6 +103,7 @@ export class Tensor {
     }
     try {
       const bytes = await backend.read(buf);
+      await giveTurn();
       return dtype === "float32"
         ? new Float32Array(bytes)
         : dtype === "float64"

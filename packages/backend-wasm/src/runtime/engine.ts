@@ -28,7 +28,7 @@ export interface Engine {
 
 export const PAGE = 65536;
 /** As the linker gives the first thread. */
-const STACK_BYTES = 2 ** 19;
+export const STACK_BYTES = 2 ** 19;
 
 /** Addresses behind a module's own data: where the threads' stacks end, and where free memory begins. */
 export function layout(heapBase: number, threads: number): { stacks: number[]; heapBase: number } {

@@ -1,11 +1,11 @@
 /// <reference path="../generated.d.ts" />
 import { UnsupportedError } from "@mamba-ts/backend";
-import { type Engine, PAGE } from "./engine.js";
+import { type Engine, PAGE, STACK_BYTES } from "./engine.js";
 import { LocalEngine } from "./local-engine.js";
 import { RemoteEngine } from "./remote-engine.js";
 import { canShareMemory } from "./threads.js";
 
-/** Code, constants, the main thread's stack, and a little to start with. */
+/** Code, constants, the main thread's stack, and a little to start with; the other threads' stacks come on top. */
 const INITIAL_BYTES = 8 * 2 ** 20;
 
 export interface EngineOptions {
@@ -23,7 +23,8 @@ export async function startEngine({ maxMemoryBytes, threads, relaxedSimd, worker
     throw new UnsupportedError("wasm: this engine has no WebAssembly", {
       hint: "use @mamba-ts/backend-cpu; a page's content security policy must allow 'wasm-unsafe-eval'",
     });
-  const pages = { initial: INITIAL_BYTES / PAGE, maximum: Math.floor(maxMemoryBytes / PAGE) };
+  const initial = (INITIAL_BYTES + (threads - 1) * STACK_BYTES) / PAGE;
+  const pages = { initial, maximum: Math.floor(maxMemoryBytes / PAGE) };
   const shared = threads > 1 && canShareMemory() ? sharedMemory(pages) : undefined;
   const relaxed = relaxedSimd && hasRelaxedSimd();
   const module = await compile(await moduleText(relaxed, shared !== undefined));

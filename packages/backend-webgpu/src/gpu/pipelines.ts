@@ -46,23 +46,20 @@ function fieldsOf(params: readonly { readonly name: string; readonly type: strin
   });
 }
 
+function specialised(code: string, constant: string, value: number): string {
+  const line = new RegExp(`^const ${constant}: u32 = \\d+u; // @specialize$`, "m");
+  return code.replace(line, `const ${constant}: u32 = ${value}u;`);
+}
+
 export class Pipelines {
   readonly #made = new Map<string, Pipeline>();
   readonly #layouts = new Map<string, { readonly id: number; readonly layout: GPUBindGroupLayout }>();
-  readonly paramsLayout: GPUBindGroupLayout;
 
-  constructor(readonly device: Device) {
-    this.paramsLayout = device.createBindGroupLayout({
-      label: "params",
-      entries: [
-        {
-          binding: 0,
-          visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: 0 },
-        },
-      ],
-    });
-  }
+  /** @param subgroupSize - of all subgroups on this device; without it the kernels' plain builds are used */
+  constructor(
+    readonly device: Device,
+    readonly subgroupSize?: number,
+  ) {}
 
   get<K extends KernelName>(name: K, constants: Constants<K>): Pipeline {
     const key = `${name} ${Object.entries(constants).join(" ")}`;
@@ -84,26 +81,27 @@ export class Pipelines {
   }
 
   #describe<K extends KernelName>(name: K, constants: Constants<K>) {
-    const { bindings, params, specialisations, source, overrides } = kernels[name] as {
+    const { bindings, params, specialisations, source, subgroups, overrides } = kernels[name] as {
       readonly bindings: readonly { readonly name: string; readonly writes: boolean }[];
       readonly params: readonly { readonly name: string; readonly type: string }[];
       readonly overrides: readonly string[];
       readonly specialisations: readonly string[];
       readonly source: string;
+      readonly subgroups?: string;
     };
     const given = constants as { readonly [name: string]: number };
-    let code = source;
+    const hasSubgroups = this.subgroupSize !== undefined && subgroups !== undefined;
+    let code = hasSubgroups ? subgroups : source;
+    if (hasSubgroups) code = specialised(code, "SUBGROUP", this.subgroupSize);
     for (const constant of specialisations)
-      if (given[constant] !== undefined)
-        code = code.replace(
-          new RegExp(`^const ${constant}: u32 = \\d+u; // @specialize$`, "m"),
-          `const ${constant}: u32 = ${given[constant]}u;`,
-        );
+      if (given[constant] !== undefined) code = specialised(code, constant, given[constant]);
     const { id, layout } = this.#layout(bindings.map(({ writes }) => writes));
+    // One group a launch: the parameters come behind the buffers.
+    code = code.replace("@group(1) @binding(0) var<uniform>", `@group(0) @binding(${bindings.length}) var<uniform>`);
     const label = Object.keys(given).length === 0 ? name : `${name} ${JSON.stringify(given)}`;
     const descriptor: GPUComputePipelineDescriptor = {
       label,
-      layout: this.device.createPipelineLayout({ label, bindGroupLayouts: [layout, this.paramsLayout] }),
+      layout: this.device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
       compute: {
         module: this.device.createShaderModule({ label, code }),
         entryPoint: "main",
@@ -121,12 +119,15 @@ export class Pipelines {
     const key = writes.map(Number).join("");
     let found = this.#layouts.get(key);
     if (found === undefined) {
+      const buffers = writes.map((written) => ({
+        type: written ? ("storage" as const) : ("read-only-storage" as const),
+      }));
       const layout = this.device.createBindGroupLayout({
         label: `storage ${key}`,
-        entries: writes.map((written, binding) => ({
+        entries: [...buffers, { type: "uniform" as const, hasDynamicOffset: true }].map((buffer, binding) => ({
           binding,
           visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: written ? ("storage" as const) : ("read-only-storage" as const) },
+          buffer,
         })),
       });
       this.#layouts.set(key, (found = { id: this.#layouts.size, layout }));

@@ -1,0 +1,184 @@
+import type { Buf, DType, FusedOps, MambaStepDescriptor, Operand } from "@mamba-ts/backend";
+import type { CudaDevice } from "../device.js";
+import { f64, i64, type Parameter, pointer } from "../launch.js";
+import { product } from "../matmul.js";
+import type { CudaBuf } from "../memory.js";
+
+type Op = NonNullable<FusedOps["mambaStep"]>;
+type Args = Parameters<Op["forward"]>[0];
+type Weights = "float32" | "bf16" | "f16";
+const FILE = "mamba_step";
+/** Sequences up to which reading the weights is all that counts. */
+const FEW = 4;
+/** States of a channel at most, and room for dt, B and C of the sequences of a block. */
+const MOST_STATES = 256;
+const MOST_ROWS = 8;
+
+/** What the kernels hand on to one another. */
+interface Between {
+  readonly u: CudaBuf;
+  readonly dbc: CudaBuf;
+  readonly z?: CudaBuf;
+  readonly y?: CudaBuf;
+  readonly normed?: CudaBuf;
+  readonly uCast?: CudaBuf;
+  readonly yCast?: CudaBuf;
+  readonly xz?: CudaBuf;
+}
+interface Results {
+  readonly out: CudaBuf;
+  readonly convState: CudaBuf;
+  readonly ssmState: CudaBuf;
+}
+
+/** `struct Step` of the kernels. */
+function stepStruct(device: CudaDevice, args: Args, d: MambaStepDescriptor, r: Results, b: Between): Parameter[] {
+  const at = (x: Operand | undefined): Parameter => pointer(x === undefined ? undefined : device.own(x));
+  const { x, update, normWeight, normBias, inBias, convWeight, convBias, dtBias, dtNorm, bNorm, cNorm, A_log, D } =
+    args;
+  return [
+    ...[x, update, normWeight, normBias, inBias, convWeight, convBias].map(at),
+    ...[dtBias, dtNorm, bNorm, cNorm, A_log, D, args.outBias].map(at),
+    ...[args.inProj, args.xProj, args.dtProj, args.outProj, args.convState, args.ssmState].map(at),
+    ...[r.convState, r.ssmState, r.out, b.u, b.z, b.dbc, b.y, b.normed, b.uCast, b.yCast, b.xz].map((x) => pointer(x)),
+    i64([d.batch, d.dModel, d.dInner, d.dState, d.dConv, d.dtRank]),
+    ...[f64(d.normEps), f64(d.innerNormEps)],
+    i64([Number(d.norm === "layer"), Number(d.innerNorm !== "none")]),
+  ];
+}
+
+/** Lanes that share a channel, states of each, and sequences of a block, for which there is a kernel. */
+function advanceKernel({ dState, batch }: MambaStepDescriptor): readonly [lanes: number, states: number, rows: number] {
+  if (dState <= 8) return [4, 2, 1];
+  if (dState <= 16) return [16, 1, batch > FEW ? MOST_ROWS : 1];
+  return dState <= 128 ? [16, 8, 1] : [32, 8, 1];
+}
+
+function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor, weights: Weights): void {
+  const [lanes, states, rows] = advanceKernel(d);
+  const grid = [Math.ceil(d.dInner / (256 / lanes)), Math.ceil(d.batch / rows)] as const;
+  const shared = 4 * Math.min(rows, d.batch) * (d.dtRank + 2 * d.dState);
+  device.launch(FILE, `step_advance_${lanes}_${states}_${rows}_${weights}`, grid, [256], struct, shared, true);
+}
+
+/** 16-byte packs of a row of in_proj a lane, where one sequence's stream is normalised by each warp; undefined for other shapes. */
+function packsFor({ batch, dModel, dConv }: MambaStepDescriptor, weights: Weights): number | undefined {
+  const each = weights === "float32" ? 4 : 8;
+  return batch === 1 && dConv <= 32 && dModel % each === 0 ? [4, 8].find((n) => 32 * n * each >= dModel) : undefined;
+}
+
+/** Four kernels, each bound by the weights it streams. */
+function few(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
+  const { batch, dModel, dInner, dState, dtRank } = d;
+  const [width, each] = [dtRank + 2 * dState, batch === 1 ? 1 : FEW];
+  const [u, z, y] = [0, 1, 2].map(() => device.alloc(batch * dInner, "float32")) as [CudaBuf, CudaBuf, CudaBuf];
+  const dbc = device.alloc(batch * width, "float32");
+  const struct = stepStruct(device, args, d, results, { u, z, dbc, y });
+  const groups = Math.ceil(batch / each);
+  const run = (kernel: string, blocks: number, threads: number, shared = 0): void =>
+    device.launch(FILE, `${kernel}_${each}_${weights}`, [blocks, groups], [threads], struct, shared, true);
+  const packs = packsFor(d, weights);
+  if (packs === undefined) run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel);
+  else device.launch(FILE, `step_in_project_one_${packs}_${weights}`, [Math.ceil(dInner / 4)], [128], struct, 0, true);
+  run("step_x_project", width, 128);
+  advance(device, struct, d, weights);
+  run("step_out_project", Math.ceil(dModel / 4), 128);
+  for (const buf of [u, z, y, dbc]) device.memory.free(buf);
+}
+
+/** Whether the matrix units take rows of these sizes as they lie. */
+function isSkinny({ dModel, dInner, weightDtype }: MambaStepDescriptor): boolean {
+  return weightDtype !== "float32" && dModel % 32 === 0 && dInner % 32 === 0;
+}
+
+/** Five kernels, products on the matrix units with what follows them done at once. */
+function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
+  const { batch, dModel, dInner, dState, dtRank } = d;
+  const width = dtRank + 2 * dState;
+  const between = {
+    u: device.alloc(batch * dInner, "float32"),
+    z: device.alloc(batch * dInner, "float32"),
+    dbc: device.alloc(batch * width, "float32"),
+    normed: device.alloc(batch * dModel, weights),
+    uCast: device.alloc(batch * dInner, weights),
+    yCast: device.alloc(batch * dInner, weights),
+  };
+  const struct = stepStruct(device, args, d, results, between);
+  // 16 mt rows and 8 nt columns a block.
+  const run = (kernel: string, columns: number, mt: number, nt: number): void => {
+    const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
+    device.launch(FILE, `${kernel}_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
+  };
+  device.launch(FILE, `step_norm_${weights}`, [batch], [256], struct, 0, true);
+  run("step_in_project_many", 2 * dInner, 2, 4);
+  run("step_x_project_many", width, 1, 1);
+  advance(device, struct, d, weights);
+  run("step_out_project_many", dModel, 2, 2);
+  for (const buf of Object.values(between)) device.memory.free(buf);
+}
+
+/** The products by cuBLASLt, the rest in three kernels between them. */
+function manyByLibrary(
+  device: CudaDevice,
+  args: Args,
+  d: MambaStepDescriptor,
+  results: Results,
+  weights: Weights,
+): void {
+  const { batch, dModel, dInner, dState, dtRank } = d;
+  const width = dtRank + 2 * dState;
+  const between = {
+    u: device.alloc(batch * dInner, "float32"),
+    dbc: device.alloc(batch * width, "float32"),
+    xz: device.alloc(batch * 2 * dInner, "float32"),
+    normed: device.alloc(batch * dModel, weights),
+    uCast: device.alloc(batch * dInner, weights),
+    yCast: device.alloc(batch * dInner, weights),
+  };
+  const struct = stepStruct(device, args, d, results, between);
+  const times = (x: CudaBuf, weight: Operand, into: CudaBuf, [k, n]: readonly [number, number], accumulate = false) => {
+    const left = { buf: x, offset: 0, rowStride: k, transposed: false, batchStride: 0 };
+    const right = { buf: device.own(weight), offset: 0, rowStride: k, transposed: true, batchStride: 0 };
+    product(device, left, right, into, { m: batch, n, k, batch: 1 }, { accumulate });
+  };
+  device.launch(FILE, `step_norm_${weights}`, [batch], [256], struct, 0, true);
+  times(between.normed, args.inProj, between.xz, [dModel, 2 * dInner]);
+  device.launch(FILE, `step_conv_${weights}`, [Math.ceil(dInner / 256), batch], [256], struct, 0, true);
+  times(between.uCast, args.xProj, between.dbc, [dInner, width]);
+  advance(device, struct, d, weights);
+  times(between.yCast, args.outProj, results.out, [dInner, dModel], true);
+  for (const buf of Object.values(between)) device.memory.free(buf);
+}
+
+/** Kernels of /kernels/mamba-step: one token a sequence, weights in float32, bf16 or f16, everything else in float32. */
+export function mambaStep(device: CudaDevice): Op {
+  const stored: readonly DType[] = ["float32", "bf16", "f16"];
+  return {
+    supports: (d) =>
+      d.dtype === "float32" &&
+      d.length === 1 &&
+      stored.includes(d.weightDtype) &&
+      d.dState <= MOST_STATES &&
+      // What a block keeps of the sequences it works on.
+      FEW * d.dModel * 4 <= 2 ** 17 &&
+      MOST_ROWS * (d.dtRank + 2 * d.dState) * 4 <= 2 ** 17 &&
+      (d.batch <= FEW ||
+        (isSkinny(d)
+          ? d.weightDtype === d.innerDtype
+          : device.hasCublas && (d.weightDtype === "float32" || d.weightDtype === d.innerDtype))),
+    forward(args, d) {
+      const { batch, dModel, dInner, dState, dConv, inPlace } = d;
+      const states = inPlace
+        ? { convState: device.own(args.convState), ssmState: device.own(args.ssmState) }
+        : {
+            convState: device.alloc(batch * (dConv - 1) * dInner, "float32"),
+            ssmState: device.alloc(batch * dInner * dState, "float32"),
+          };
+      const results = { ...states, out: device.alloc(batch * dModel, "float32") };
+      const run = batch <= FEW ? few : isSkinny(d) ? many : manyByLibrary;
+      run(device, args, d, results, d.weightDtype as Weights);
+      const { out, convState, ssmState } = results;
+      return { outputs: { out, convState, ssmState } satisfies { readonly [name: string]: Buf } };
+    },
+  };
+}

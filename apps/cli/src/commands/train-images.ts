@@ -22,8 +22,8 @@ export async function trainImages(
   options: TrainOptions,
   { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
 ): Promise<void> {
-  for (const name of ["carry", "recompute"] as const)
-    if (options[name]) throw new UnsupportedError(`train: --${name} is not there for images`);
+  for (const name of ["carry", "recompute", "reschedule"] as const)
+    if (options[name] === true) throw new UnsupportedError(`train: --${name} is not there for images`);
   if (options.accumulate !== 1) throw new UnsupportedError("train: --accumulate is not there for images");
   const { dModel, nLayer, dState, steps, batch, seed, out, clip } = options;
   const images = await readImages(options.data[0]!, backend);
@@ -69,7 +69,8 @@ export async function trainImages(
   };
   const first = optimizer.step;
   try {
-    while (optimizer.step < steps) {
+    const end = Math.min(steps, options.stopAfter ?? steps);
+    while (optimizer.step < end) {
       signal.throwIfAborted();
       const began = performance.now();
       // Drawn by the step: what a resumed run draws is the same.

@@ -14,7 +14,7 @@ import {
 } from "@mamba-ts/train";
 import { resumeTraining, saveTraining } from "@mamba-ts/train/node";
 import type { TextModel, TextState } from "../lib/family.js";
-import { fingerprintOf, hashOf } from "../lib/fingerprint.js";
+import { fingerprintOf, hashOf, sameButSchedule } from "../lib/fingerprint.js";
 import { type NewModel, type NewModelOptions, newModel } from "../lib/new-model.js";
 import { count, duration, type Output } from "../lib/output.js";
 import { openFolder, RunLog } from "../lib/run-log.js";
@@ -40,6 +40,10 @@ export interface TrainOptions extends NewModelOptions {
   readonly evalBytes: number;
   readonly saveEvery: number;
   readonly resume: boolean;
+  /** Resume under another schedule. */
+  readonly reschedule?: boolean;
+  /** Save and end after this step, as if interrupted. */
+  readonly stopAfter?: number;
 }
 
 interface Context {
@@ -100,8 +104,10 @@ async function trainOn(
     const checkpoint = join(options.out, "training.safetensors");
     await openFolder(options.out, options.resume);
     if (options.resume && existsSync(checkpoint)) {
-      await resumeTraining(checkpoint, trainer, fingerprint);
+      const sameRun = (saved: string) => sameButSchedule(saved, fingerprint);
+      await resumeTraining(checkpoint, trainer, fingerprint, options.reschedule === true ? { sameRun } : {});
       await log.rewind(trainer.step);
+      if (options.reschedule === true) await log.reschedule(trainer.step, options);
       output.note(`resumed after step ${trainer.step}`);
       // The run may have been stopped between a step and its evaluation.
       if (isEvaluated(trainer.step) && !(await log.hasValidation(trainer.step))) {
@@ -126,7 +132,8 @@ async function trainOn(
     const began = performance.now();
     const first = trainer.step;
     try {
-      while (trainer.step < options.steps) {
+      const end = Math.min(options.steps, options.stopAfter ?? Number.POSITIVE_INFINITY);
+      while (trainer.step < end) {
         const report = await trainer.update(signal);
         const isLast = report.step === options.steps;
         let validation: number | undefined;

@@ -23,6 +23,15 @@ export function fingerprintOf(options: TrainOptions, config: object, dataHash: s
   });
 }
 
+/** Whether two runs differ in nothing but the learning rate's schedule. */
+export function sameButSchedule(a: string, b: string): boolean {
+  const rest = (fingerprint: string): string => {
+    const { steps, lr, finalLr, warmup, ...others } = JSON.parse(fingerprint) as Record<string, unknown>;
+    return JSON.stringify(others);
+  };
+  return rest(a) === rest(b);
+}
+
 /** A hash of the whole corpus, read in pieces. */
 export async function hashOf(source: ByteSource): Promise<string> {
   const hash = createHash("sha256");

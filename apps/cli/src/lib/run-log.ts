@@ -6,6 +6,9 @@ import { atomicWrite, writeError } from "@mamba-ts/checkpoint/node";
 import type { StepReport } from "@mamba-ts/train";
 import { type LogLine, lossPlot } from "./loss-plot.js";
 
+/** What the learning rate follows: `mamba train`'s options of these names. */
+type Schedule = { readonly [K in "steps" | "lr" | "finalLr" | "warmup"]: number };
+
 /** Makes a run's folder. Throws InvalidArgumentError where none can be, or where there is a run that is not to be resumed. */
 export async function openFolder(path: string, resume: boolean): Promise<void> {
   if (!resume && existsSync(join(path, "training.safetensors")))
@@ -48,6 +51,12 @@ export class RunLog {
     await appendFile(this.#path, `${JSON.stringify(line)}\n`).catch((cause: unknown) => {
       throw writeError(this.#path, cause);
     });
+  }
+
+  /** Notes that the steps from here on follow another schedule. */
+  async reschedule(after: number, schedule: Schedule): Promise<void> {
+    const { steps, lr, finalLr, warmup } = schedule;
+    await this.#write([...(await this.lines()), { rescheduled: { after, steps, lr, finalLr, warmup } }]);
   }
 
   async hasValidation(step: number): Promise<boolean> {

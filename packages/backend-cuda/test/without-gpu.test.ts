@@ -43,7 +43,7 @@ describe("what is missing is said", () => {
   });
 });
 
-/** Names of kernels that the sources launch, with the dtype left open. */
+/** What the names of kernels that the sources launch begin with, up to the first part that is left open. */
 function launched(): string[] {
   const source = fileURLToPath(new URL("../src", import.meta.url));
   const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
@@ -56,7 +56,7 @@ test("every kernel that is launched is in a kernel file", () => {
   const text = files.map((file) => readFileSync(join(kernels, file), "utf8")).join("\n");
   const names = new Set(launched());
   expect(names.size).toBeGreaterThan(10);
-  for (const name of names) expect(text, name).toMatch(new RegExp(`${name}_(##|float32)`));
+  for (const name of names) expect(text, name).toMatch(new RegExp(`\\b${name}_[a-z0-9#_]+\\(`, "i"));
 });
 
 test("the kernels compile", { timeout: 900_000 }, ({ skip }) => {

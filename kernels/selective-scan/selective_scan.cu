@@ -92,8 +92,8 @@ template <class T, int LANES, int NPL, bool SUMMARY> __device__ void forward(con
   const auto walk = [&](auto resets, i64 t0) {
 #pragma unroll 1
     for (int k0 = 0; k0 < TOKENS; k0 += 4) {
-      if (!SUMMARY && s.saved && k0 % CHECKPOINT == 0 && t0 + k0 < to && p.active) {
-        float* save = s.saved + ((p.batch * s.checkpoints + (t0 + k0) / CHECKPOINT) * s.dInner + p.channel) * s.dState;
+      if (!SUMMARY && s.saved && k0 % CHECKPOINT_OF<STATES> == 0 && t0 + k0 < to && p.active) {
+        float* save = s.saved + ((p.batch * s.checkpoints + (t0 + k0) / CHECKPOINT_OF<STATES>) * s.dInner + p.channel) * s.dState;
 #pragma unroll
         for (int j = 0; j < NPL; j++)
           if (p.lane * NPL + j < s.dState) save[p.lane * NPL + j] = h[j];
@@ -180,7 +180,7 @@ template <class T, int LANES, int NPL, bool SUMMARY> __device__ void forward(con
   }
   if (!p.active) return;
   float* end = SUMMARY ? s.ends + (p.batch * s.chunks + p.chunk) * s.dInner * s.dState + p.channel * s.dState
-                       : s.chunks == 1 ? s.final + stateAt : nullptr;
+                       : p.chunk == s.chunks - 1 ? s.final + stateAt : nullptr;
 #pragma unroll
   for (int j = 0; j < NPL; j++)
     if (end && p.lane * NPL + j < s.dState) end[p.lane * NPL + j] = h[j];
@@ -198,8 +198,8 @@ template <class T, int LANES, int NPL, bool SUMMARY> __device__ void forward(con
   }
 EACH_SCAN(FORWARD)
 
-// Chains the chunks: the state that each starts from, and the last one. One thread a state; chunks in order (backward: from the last).
-extern "C" __global__ void scan_join(const float* A, const float* first, const float* ends, const float* sums, float* starts, float* last,
+// Chains the chunks: the state that each starts from. One thread a state; chunks in order (backward: from the last).
+extern "C" __global__ void scan_join(const float* A, const float* first, const float* ends, const float* sums, float* starts,
                                      i64 total, i64 dInner, i64 dState, i64 chunks, int backward) {
   EACH_ELEMENT(i, total) {
     const i64 n = i % dState, channel = i / dState % dInner, batch = i / dState / dInner;
@@ -208,9 +208,9 @@ extern "C" __global__ void scan_join(const float* A, const float* first, const f
     for (i64 k = 0; k < chunks; k++) {
       const i64 chunk = batch * chunks + (backward ? chunks - 1 - k : k);
       starts[(chunk * dInner + channel) * dState + n] = h;
+      if (k == chunks - 1) break;
       const float sum = sums[chunk * dInner + channel];
       h = (sum == INFINITY ? 0.f : ex2(a * sum) * h) + ends[(chunk * dInner + channel) * dState + n];
     }
-    last[i] = h;
   }
 }

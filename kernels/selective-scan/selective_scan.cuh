@@ -5,8 +5,8 @@
 constexpr float LOG2E = 1.4426950408889634f;
 // Blocks of eight lanes a channel are larger, so that a block still covers 32 channels.
 template <int LANES> constexpr int THREADS_OF = LANES == 8 ? 256 : 128;
-// Tokens between the states that the forward pass keeps for the backward pass.
-constexpr int CHECKPOINT = 16;
+// Tokens between the states that the forward pass keeps for the backward pass, whose tiles they are: with many states fewer fit into shared memory.
+template <int STATES> constexpr int CHECKPOINT_OF = STATES > 128 ? 8 : 16;
 
 // All that one launch reads and writes; every member takes eight bytes. Null where there is none.
 struct Scan {
@@ -15,7 +15,7 @@ struct Scan {
   const int* marks;
   i64 xStride, deltaStride, BStride, CStride, zStride;
   i64 batch, length, dInner, dState, groups, softplus;
-  i64 chunks, chunkLength, checkpoints;
+  i64 chunks, chunkLength, checkpoints, firstChunk;
   void* y;
   float *final, *saved;
   // Between chunks: states they start from, end with, sums of their steps.
@@ -28,8 +28,8 @@ struct Scan {
   float *gA, *gD, *gBias, *gInitial, *gBC;
 };
 
-// X(name, T, lanes, states a lane): lanes * states is the largest dState of the variant.
-#define EACH_SCAN_OF(X, name, T) X(name, T, 4, 1) X(name, T, 4, 2) X(name, T, 4, 4) X(name, T, 8, 4) X(name, T, 16, 8) X(name, T, 16, 16)
+// X(name, T, lanes, states a lane): lanes * states is the largest dState of the variant. Up to 16 the kernels of scan_ring*.cu are used.
+#define EACH_SCAN_OF(X, name, T) X(name, T, 8, 4) X(name, T, 16, 8) X(name, T, 16, 16)
 #define EACH_SCAN(X) EACH_SCAN_OF(X, float32, float) EACH_SCAN_OF(X, bf16, bf16) EACH_SCAN_OF(X, f16, f16)
 
 // Conditions that a lambda knows when it is compiled.
@@ -51,7 +51,7 @@ template <int LANES> __device__ __forceinline__ Place placeOf(const Scan& s) {
   const i64 perGroup = s.dInner / s.groups, blocks = (perGroup + CHANNELS - 1) / CHANNELS;
   Place p;
   p.batch = blockIdx.y;
-  p.chunk = blockIdx.z;
+  p.chunk = blockIdx.z + s.firstChunk;
   p.group = blockIdx.x / blocks;
   p.firstChannel = p.group * perGroup + blockIdx.x % blocks * CHANNELS;
   p.endChannel = (p.group + 1) * perGroup;
@@ -100,4 +100,28 @@ template <int LANES> __device__ __forceinline__ float sumOverLanes(const float (
 #pragma unroll
   for (int step = 4; step < LANES; step <<= 1) c += __shfl_xor_sync(~0u, c, step);
   return c;
+}
+// Sums V numbers over the channels of a warp (lanes LANES apart): returns with `count` sums in v[0..], those of index `first` on. Each step halves
+// what a lane is responsible for, as long as there is more than one.
+template <int LANES, int V> __device__ __forceinline__ int sumOverChannels(float (&v)[V], int& count) {
+  int first = 0;
+  count = V;
+#pragma unroll
+  for (int step = LANES, size = V; step < 32; step <<= 1) {
+    const bool upper = threadIdx.x & step;
+    if (size > 1) {
+      size >>= 1;
+#pragma unroll
+      for (int j = 0; j < V / 2; j++)
+        if (j < size) {
+          const float mine = upper ? v[j + size] : v[j], theirs = upper ? v[j] : v[j + size];
+          v[j] = mine + __shfl_xor_sync(~0u, theirs, step);
+        }
+      if (upper) first += size;
+      count = size;
+    } else {
+      v[0] += __shfl_xor_sync(~0u, v[0], step);
+    }
+  }
+  return first;
 }

@@ -6,8 +6,8 @@
 namespace {
 
 template <int LANES, int NPL> struct Backward {
-  static constexpr int THREADS = THREADS_OF<LANES>, CHANNELS = THREADS / LANES, STATES = LANES * NPL, TOKENS = CHECKPOINT, WARPS = THREADS / 32;
-  static constexpr int EACH = TOKENS * CHANNELS / THREADS, EACH_BC = (TOKENS * STATES + THREADS - 1) / THREADS;
+  static constexpr int THREADS = THREADS_OF<LANES>, CHANNELS = THREADS / LANES, STATES = LANES * NPL, TOKENS = CHECKPOINT_OF<STATES>, WARPS = THREADS / 32;
+  static constexpr int EACH = (TOKENS * CHANNELS + THREADS - 1) / THREADS, EACH_BC = (TOKENS * STATES + THREADS - 1) / THREADS;
   alignas(16) float h[TOKENS][THREADS][NPL];
   float dt[TOKENS][CHANNELS], x[TOKENS][CHANNELS], gy[TOKENS][CHANNELS], y[TOKENS][CHANNELS];
   float gDu[TOKENS][CHANNELS], gStep[TOKENS][CHANNELS];
@@ -15,31 +15,6 @@ template <int LANES, int NPL> struct Backward {
   float gBC[WARPS][TOKENS][2 * STATES];
   int mark[TOKENS];
 };
-
-// Sums V numbers over the channels of a warp (lanes LANES apart): returns with `count` sums in v[0..], those of index `first` on. Each step halves
-// what a lane is responsible for, as long as there is more than one.
-template <int LANES, int V> __device__ __forceinline__ int sumOverChannels(float (&v)[V], int& count) {
-  int first = 0;
-  count = V;
-#pragma unroll
-  for (int step = LANES, size = V; step < 32; step <<= 1) {
-    const bool upper = threadIdx.x & step;
-    if (size > 1) {
-      size >>= 1;
-#pragma unroll
-      for (int j = 0; j < V / 2; j++)
-        if (j < size) {
-          const float mine = upper ? v[j + size] : v[j], theirs = upper ? v[j] : v[j + size];
-          v[j] = mine + __shfl_xor_sync(~0u, theirs, step);
-        }
-      if (upper) first += size;
-      count = size;
-    } else {
-      v[0] += __shfl_xor_sync(~0u, v[0], step);
-    }
-  }
-  return first;
-}
 
 template <class T, int LANES, int NPL> __device__ void backward(const Scan& s) {
   using Tile = Backward<LANES, NPL>;
@@ -85,7 +60,7 @@ template <class T, int LANES, int NPL> __device__ void backward(const Scan& s) {
   if (gz) gz += firstRow * s.dInner + staged;
   B += (row0 + lastTile + tokenOf) * s.BStride + p.group * s.dState + stateOf;
   C += (row0 + lastTile + tokenOf) * s.CStride + p.group * s.dState + stateOf;
-  const float* start = s.saved + ((p.batch * s.checkpoints + lastTile / CHECKPOINT) * s.dInner + p.channel) * s.dState + p.lane * NPL;
+  const float* start = s.saved + ((p.batch * s.checkpoints + lastTile / TOKENS) * s.dInner + p.channel) * s.dState + p.lane * NPL;
   const T none = narrow<T>(0.f);
   const auto fetch = [&](int left) {
 #pragma unroll
@@ -128,6 +103,7 @@ template <class T, int LANES, int NPL> __device__ void backward(const Scan& s) {
 #pragma unroll
     for (int e = 0; e < EACH; e++) {
       const int k = threadIdx.x / CHANNELS + e * (THREADS / CHANNELS);
+      if (k >= TOKENS) continue;
       const bool there = isStaged && t0 + k < to && !(s.marks && tile.mark[k] < 0);
       const float raw = there ? widen(nextDelta[e]) + bias : 0.f;
       const float dt = there ? (s.softplus ? softplusOf(raw) : raw) : 0.f;
@@ -237,7 +213,7 @@ template <class T, int LANES, int NPL> __device__ void backward(const Scan& s) {
 #pragma unroll
     for (int e = 0; e < EACH; e++) {
       const int k = threadIdx.x / CHANNELS + e * (THREADS / CHANNELS);
-      if (!isStaged || t0 + k >= to) continue;
+      if (k >= TOKENS || !isStaged || t0 + k >= to) continue;
       const bool padded = s.marks && tile.mark[k] < 0;
       const float own = tile.x[k][column], gy = tile.gy[k][column], gDu = tile.gDu[k][column];
       const float step = padded ? 0.f : (own * gDu + tile.gStep[k][column] * (1.f / LOG2E)) * slope[e];

@@ -8,59 +8,93 @@ import { reduce } from "../reduce.js";
 type Op = NonNullable<FusedOps["selectiveScan"]>;
 type Args = Parameters<Op["forward"]>[0];
 
-const FORWARD = "selective_scan";
-const BACKWARD = "selective_scan_backward";
-/** Tokens between states kept for the gradient: CHECKPOINT of the kernels. */
-const CHECKPOINT = 16;
-/** Tokens a tile. Chunks are whole tiles. */
-const TILE = 32;
+/** The kernels that serve a range of dState, and how they divide their work. */
+interface Kernels {
+  /** Largest dState. */
+  readonly states: number;
+  /** File and kernel, less the dtype's suffix. */
+  readonly forward: readonly [string, string];
+  readonly summary: readonly [string, string];
+  readonly backward: readonly [string, string];
+  readonly backwardSummary: readonly [string, string];
+  readonly threads: number;
+  readonly backwardThreads: number;
+  /** Channels a block. */
+  readonly channels: number;
+  /** Blocks that run at once on a multiprocessor, forward and backward: chunks are made to fill it. */
+  readonly resident: readonly [number, number];
+  /** Dynamic shared memory. */
+  readonly forwardBytes: number;
+  readonly backwardBytes: number;
+  /** Tokens between states kept for the gradient: CHECKPOINT_OF of the kernels. */
+  readonly checkpoint: number;
+}
 
-/** Threads a channel and states a thread of each variant, the smallest dState first. */
-const variants = [
-  [4, 1],
-  [4, 2],
-  [4, 4],
-  [8, 4],
-  [16, 8],
-  [16, 16],
-] as const;
+const JOIN = "selective_scan";
+const JOIN_BC = "selective_scan_backward";
+/** Chunks are whole tiles of every kernel. */
+const TILE = 128;
+/** Below, a chunk costs more than it brings. */
+const SHORTEST_CHUNK = 256;
+
+/** dState up to 16: a ring of warps, 8 forward and 4 backward with 16 tokens each. The sizes are those of `Ring` and `RingBackward`. */
+const ring: Kernels = {
+  states: 16,
+  forward: ["scan_ring", "scan_ring"],
+  summary: ["scan_ring", "scan_ring_summary"],
+  backward: ["scan_ring_backward", "scan_ring_backward"],
+  backwardSummary: ["scan_ring_backward_summary", "scan_ring_backward_summary"],
+  ...{ threads: 256, backwardThreads: 128, channels: 32, resident: [2, 3], checkpoint: 16 },
+  forwardBytes: 4 * (2 * 8 * 16 * 16 + 8 * 16 * 32 + 16 * 32) + 8 * 8 * 8,
+  backwardBytes: 4 * (2 * 4 * 16 * 16 + 2 * 4 * 16 * 32 + 16 * 32 + 4 * 16 * 36 + 2 * 4 * 32) + 8 * 4 * 16,
+};
+
+/** More states: `lanes` threads a channel with `perLane` states each. */
+function lanesOf(lanes: number, perLane: number): Kernels {
+  const name = `${lanes}_${perLane}`;
+  const threads = lanes === 8 ? 256 : 128;
+  const channels = threads / lanes;
+  const states = lanes * perLane;
+  const checkpoint = states > 128 ? 8 : 16;
+  const floats = checkpoint * (threads * perLane + 6 * channels + 2 * states + (threads / 32) * 2 * states);
+  return {
+    states,
+    forward: ["selective_scan", `scan_forward_${name}`],
+    summary: ["selective_scan", `scan_summary_${name}`],
+    backward: ["selective_scan_backward", `scan_backward_${name}`],
+    backwardSummary: ["selective_scan_backward", `scan_backward_summary_${name}`],
+    ...{ threads, backwardThreads: threads, channels, resident: [2, 1], checkpoint },
+    forwardBytes: 0,
+    backwardBytes: 4 * (floats + checkpoint) + 64,
+  };
+}
+/** The smallest dState first. */
+const variants = [ring, lanesOf(8, 4), lanesOf(16, 8), lanesOf(16, 16)];
 
 interface Plan {
-  readonly name: string;
+  readonly kernels: Kernels;
   readonly grid: readonly [number, number, number];
-  readonly threads: number;
   readonly chunks: number;
   readonly chunkLength: number;
   /** Blocks of one group. */
   readonly blocks: number;
-  readonly sharedBackward: number;
 }
 
 /** Few channels leave the device idle: the length is split, at the price of a pass that only finds the states between the chunks. */
-function planFor(device: CudaDevice, d: SelectiveScanDescriptor): Plan {
-  const [lanes, perLane] = variants.find(([l, n]) => l * n >= d.dState) ?? variants.at(-1)!;
-  const threads = lanes === 8 ? 256 : 128;
-  const channels = threads / lanes;
-  const blocks = Math.ceil(d.dInner / d.groups / channels);
+function planFor(device: CudaDevice, d: SelectiveScanDescriptor, direction: 0 | 1): Plan {
+  const kernels = variants.find(({ states }) => states >= d.dState) ?? variants.at(-1)!;
+  const blocks = Math.ceil(d.dInner / d.groups / kernels.channels);
   const all = blocks * d.groups * d.batch;
-  const wanted = all >= 2 * device.info.multiprocessors ? 1 : Math.ceil((4 * device.info.multiprocessors) / all);
-  const most = Math.max(1, Math.floor(d.length / 256));
-  const length = Math.ceil(d.length / Math.min(wanted, most) / TILE) * TILE;
-  const chunks = Math.ceil(d.length / length);
-  const states = lanes * perLane;
-  const floats = CHECKPOINT * (threads * perLane + 6 * channels + 2 * states + (threads / 32) * 2 * states);
-  return {
-    name: `${lanes}_${perLane}_${d.dtype}`,
-    grid: [blocks * d.groups, d.batch, chunks],
-    threads,
-    chunks,
-    chunkLength: length,
-    blocks,
-    sharedBackward: 4 * (floats + CHECKPOINT) + 64,
-  };
+  const slots = device.info.multiprocessors * kernels.resident[direction];
+  const most = Math.max(1, Math.floor(d.length / SHORTEST_CHUNK));
+  const wanted = 2 * all > slots ? 1 : Math.min(most, Math.floor(slots / all));
+  const chunkLength = Math.ceil(d.length / wanted / TILE) * TILE;
+  const chunks = Math.ceil(d.length / chunkLength);
+  return { kernels, grid: [blocks * d.groups, d.batch, chunks], chunks, chunkLength, blocks };
 }
 
 interface Results {
+  readonly firstChunk?: number;
   readonly y?: CudaBuf;
   readonly final?: CudaBuf;
   readonly saved?: CudaBuf | undefined;
@@ -90,30 +124,34 @@ function scanStruct(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, 
     ),
     ...[args.x, args.delta, args.B, args.C, args.z].map(stride),
     i64([d.batch, d.length, d.dInner, d.dState, d.groups, Number(d.softplus)]),
-    i64([plan.chunks, plan.chunkLength, Math.ceil(d.length / CHECKPOINT)]),
+    i64([plan.chunks, plan.chunkLength, Math.ceil(d.length / plan.kernels.checkpoint), r.firstChunk ?? 0]),
     ...[r.y, r.final, r.saved, r.starts, r.ends, r.sums, r.gy, r.gFinal, r.gx, r.gDelta, r.gz].map((x) => pointer(x)),
     ...[r.gA, r.gD, r.gBias, r.gInitial, r.gBC].map((x) => pointer(x)),
   ];
 }
 
-/** Runs `summary` on every chunk and chains the results: the states (or gradients) that the chunks start from, and the last. */
+/** Runs `summary` on the chunks that another one follows, and chains the results: the states (or gradients) that the chunks start from. */
 function between(
   device: CudaDevice,
   args: Args,
   d: SelectiveScanDescriptor,
   plan: Plan,
-  summary: { file: string; kernel: string; first: CudaBuf | undefined; last: CudaBuf; results: Results },
+  summary: { direction: 0 | 1; first: CudaBuf | undefined; results: Results },
 ): CudaBuf {
+  const { kernels, chunks } = plan;
   const states = d.batch * d.dInner * d.dState;
-  const ends = device.alloc(states * plan.chunks, "float32");
-  const sums = device.alloc(d.batch * plan.chunks * d.dInner, "float32");
-  const starts = device.alloc(states * plan.chunks, "float32");
-  const struct = scanStruct(device, args, d, plan, { ...summary.results, ends, sums });
-  device.launch(summary.file, `${summary.kernel}_${plan.name}`, plan.grid, [plan.threads], struct);
-  device.each(FORWARD, "scan_join", states, [
-    ...[device.own(args.A), pointer(summary.first), ends, sums, starts, summary.last],
-    i64([states, d.dInner, d.dState, plan.chunks]),
-    i32(summary.file === BACKWARD),
+  const ends = device.alloc(states * chunks, "float32");
+  const sums = device.alloc(d.batch * chunks * d.dInner, "float32");
+  const starts = device.alloc(states * chunks, "float32");
+  const struct = scanStruct(device, args, d, plan, { ...summary.results, firstChunk: summary.direction, ends, sums });
+  const [file, kernel] = summary.direction === 0 ? kernels.summary : kernels.backwardSummary;
+  const grid = [plan.grid[0], plan.grid[1], chunks - 1] as const;
+  const bytes = summary.direction === 0 ? kernels.forwardBytes : 0;
+  device.launch(file, `${kernel}_${d.dtype}`, grid, [kernels.threads], struct, bytes);
+  device.each(JOIN, "scan_join", states, [
+    ...[device.own(args.A), pointer(summary.first), ends, sums, starts],
+    i64([states, d.dInner, d.dState, chunks]),
+    i32(summary.direction),
   ]);
   device.memory.free(ends);
   device.memory.free(sums);
@@ -121,7 +159,8 @@ function between(
 }
 
 function forward(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, save: boolean) {
-  const plan = planFor(device, d);
+  const plan = planFor(device, d, 0);
+  const { kernels } = plan;
   const states = d.batch * d.dInner * d.dState;
   const y = device.alloc(d.batch * d.length * d.dInner, d.dtype);
   const initial = args.initialState === undefined ? undefined : device.own(args.initialState);
@@ -130,19 +169,12 @@ function forward(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, sav
     return { outputs: { y, finalState: final }, saved: [] };
   }
   const final = device.alloc(states, "float32");
-  const saved = save ? device.alloc(Math.ceil(d.length / CHECKPOINT) * states, "float32") : undefined;
+  const saved = save ? device.alloc(Math.ceil(d.length / kernels.checkpoint) * states, "float32") : undefined;
   const starts =
-    plan.chunks === 1
-      ? undefined
-      : between(device, args, d, plan, {
-          file: FORWARD,
-          kernel: "scan_summary",
-          first: initial,
-          last: final,
-          results: {},
-        });
+    plan.chunks === 1 ? undefined : between(device, args, d, plan, { direction: 0, first: initial, results: {} });
   const struct = scanStruct(device, args, d, plan, { y, final, saved, starts });
-  device.launch(FORWARD, `scan_forward_${plan.name}`, plan.grid, [plan.threads], struct);
+  const [file, kernel] = kernels.forward;
+  device.launch(file, `${kernel}_${d.dtype}`, plan.grid, [kernels.threads], struct, kernels.forwardBytes);
   if (starts !== undefined) device.memory.free(starts);
   return { outputs: { y, finalState: final }, saved: saved === undefined ? [] : [saved] };
 }
@@ -156,7 +188,8 @@ function backward(
   saved: readonly Buf[],
   gradOutputs: Parameters<Backward>[4],
 ): ReturnType<Backward> {
-  const plan = planFor(device, d);
+  const plan = planFor(device, d, 1);
+  const { kernels } = plan;
   const elements = d.batch * d.length * d.dInner;
   const states = d.batch * d.dInner * d.dState;
   const parts = d.batch * plan.chunks;
@@ -166,12 +199,7 @@ function backward(
   const [gy, gFinal] = [given(gradOutputs.y), given(gradOutputs.finalState)];
   const gInitial = make(states);
   const starts =
-    plan.chunks === 1
-      ? undefined
-      : between(device, args, d, plan, {
-          ...{ file: BACKWARD, kernel: "scan_backward_summary", first: gFinal, last: gInitial },
-          results: { gy },
-        });
+    plan.chunks === 1 ? undefined : between(device, args, d, plan, { direction: 1, first: gFinal, results: { gy } });
   const gx = make(elements, d.dtype);
   const gDelta = make(elements, d.dtype);
   const gz = args.z === undefined ? undefined : make(elements, d.dtype);
@@ -183,11 +211,12 @@ function backward(
   };
   const results: Results = { saved: device.own(saved[0]!), starts, gy, gFinal, gx, gDelta, gz, gInitial, ...partial };
   const struct = scanStruct(device, args, d, plan, results);
-  device.launch(BACKWARD, `scan_backward_${plan.name}`, plan.grid, [plan.threads], struct, plan.sharedBackward);
+  const [file, kernel] = kernels.backward;
+  device.launch(file, `${kernel}_${d.dtype}`, plan.grid, [kernels.backwardThreads], struct, kernels.backwardBytes);
   const gB = make(rows * d.groups * d.dState, d.dtype);
   const gC = make(rows * d.groups * d.dState, d.dtype);
   const join = [partial.gBC, gB, gC, i64([rows, d.groups, d.dState, plan.blocks])];
-  device.each(BACKWARD, `scan_join_bc_${d.dtype}`, rows * d.groups * 2 * d.dState, join);
+  device.each(JOIN_BC, `scan_join_bc_${d.dtype}`, rows * d.groups * 2 * d.dState, join);
   const joined = (buf: CudaBuf, each: number): Buf =>
     reduce(device, "sum", { buf, offset: 0, rowStride: each, shape: [parts, each], dtype: "float32" }, 0);
   const gA = joined(partial.gA, d.dInner * d.dState);
@@ -202,14 +231,13 @@ function backward(
   return Object.fromEntries(wanted);
 }
 
-/** Kernels of /kernels/selective-scan: float32, bf16 and f16, dState up to 256, every option, gradients of everything up to dState 128. */
+/** Kernels of /kernels/selective-scan: float32, bf16 and f16, dState up to 256, every option, gradients of everything. */
 export function selectiveScan(device: CudaDevice): Op {
   return {
     supports: (d) =>
       d.dtype !== "float64" && d.dState <= 256 && d.dState > 0 && { strided: ["x", "delta", "B", "C", "z"] },
     forward: (args, d, { save }) => forward(device, args, d, save),
-    // Above, a tile's states and sums do not fit in shared memory.
-    supportsBackward: (d) => d.length > 0 && d.dState <= 128,
+    supportsBackward: (d) => d.length > 0,
     backward(args, d, _outputs, saved, gradOutputs, needs) {
       const all = backward(device, args, d, saved, gradOutputs) as { readonly [name: string]: Buf };
       for (const [name, buf] of Object.entries(all)) if (!needs.has(name as never)) device.memory.free(buf);

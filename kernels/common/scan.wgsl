@@ -8,7 +8,7 @@ const HAS_MARKS: u32 = 16u;
 const SAVES: u32 = 32u;
 const HAS_GY: u32 = 64u;
 // States are kept before every so many tokens.
-const CHUNK: u32 = 32u;
+const CHUNK: u32 = 8u; // @specialize
 fn has(flag: u32) -> bool { return (p.flags & flag) != 0u; }
 fn mark_of(row: u32) -> i32 {
   if (!has(HAS_MARKS)) { return 0; }

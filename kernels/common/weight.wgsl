@@ -1,7 +1,15 @@
-// Rows of a weight [out, in] in any format against a vector that `input_at(k)` gives: a lane's share of the dot product.
-// WEIGHT: 0 float32, 1 f16, 2 bf16, 3 q8_0 (all quants, then all scales). Rows that are whole vec4 of words are read so.
+// Rows of a weight [out, in] in any format against a vector, of which STAGE elements at a time lie in workgroup memory.
+// WEIGHT: 0 float32, 1 f16, 2 bf16, 3 q8_0 (all quants, then all scales). Rows that are whole pieces (a vec4 of words) are read so,
+// several of them in flight: `fetch_ahead` starts on the first while the vector is still being made.
 override WEIGHT: u32;
-fn input4(k: u32) -> vec4f { return vec4f(input_at(k), input_at(k + 1u), input_at(k + 2u), input_at(k + 3u)); }
+const STAGE: u32 = 2048u; // @specialize
+var<workgroup> staged: array<vec4f, STAGE / 4u>;
+struct Piece { words: vec4u, scale: f32 }
+var<private> ahead0: Piece;
+var<private> ahead1: Piece;
+var<private> ahead2: Piece;
+var<private> ahead3: Piece;
+
 fn word_at(i: u32) -> u32 { return weight[i / 4u][i % 4u]; }
 fn signed_bytes(w: u32) -> vec4f {
   let v = vec4i(vec4u(w << 24u, w << 16u, w << 8u, w)) >> vec4u(24u);
@@ -21,32 +29,70 @@ fn element(i: u32, count: u32) -> f32 {
     default: { return signed_bytes(word_at(i / 4u))[i % 4u] * bitcast<f32>(word_at(count / 4u + i / 32u)); }
   }
 }
-// @param row - of `rows`, each of k elements
-fn row_dot(row: u32, rows: u32, k: u32, lane: u32, lanes: u32) -> f32 {
-  var sum = 0.0;
-  var per = 4u;
-  if (WEIGHT == 1u || WEIGHT == 2u) { per = 8u; }
-  if (WEIGHT == 3u) { per = 16u; }
-  if (k % per != 0u) {
-    for (var j = lane; j < k; j += lanes) { sum += element(row * k + j, rows * k) * input_at(j); }
-    return sum;
+// Elements of a piece.
+fn per_piece() -> u32 {
+  switch WEIGHT {
+    case 0u: { return 4u; }
+    case 1u, 2u: { return 8u; }
+    default: { return 16u; }
   }
-  let n = k / per;
-  let base = row * n;
-  for (var j = lane; j < n; j += lanes) {
-    let w = weight[base + j];
-    let at = j * per;
-    switch WEIGHT {
-      case 0u: { sum += dot(bitcast<vec4f>(w), input4(at)); }
-      case 1u, 2u: {
-        sum += dot(vec4f(halves(w.x), halves(w.y)), input4(at)) + dot(vec4f(halves(w.z), halves(w.w)), input4(at + 4u));
-      }
-      default: {
-        let scale = bitcast<f32>(word_at((rows * k) / 4u + (row * k + at) / 32u));
-        sum += scale * (dot(signed_bytes(w.x), input4(at)) + dot(signed_bytes(w.y), input4(at + 4u))
-          + dot(signed_bytes(w.z), input4(at + 8u)) + dot(signed_bytes(w.w), input4(at + 12u)));
-      }
+}
+fn piece(row: u32, rows: u32, k: u32, j: u32) -> Piece {
+  var scale = 1.0;
+  if (WEIGHT == 3u) { scale = bitcast<f32>(word_at((rows * k) / 4u + (row * k + 16u * j) / 32u)); }
+  return Piece(weight[row * (k / per_piece()) + j], scale);
+}
+// @param at - the element of `staged` that the piece begins at
+fn piece_dot(q: Piece, at: u32) -> f32 {
+  let w = q.words;
+  let i = at / 4u;
+  switch WEIGHT {
+    case 0u: { return dot(bitcast<vec4f>(w), staged[i]); }
+    case 1u, 2u: {
+      return dot(vec4f(halves(w.x), halves(w.y)), staged[i]) + dot(vec4f(halves(w.z), halves(w.w)), staged[i + 1u]);
+    }
+    default: {
+      return q.scale * (dot(signed_bytes(w.x), staged[i]) + dot(signed_bytes(w.y), staged[i + 1u])
+        + dot(signed_bytes(w.z), staged[i + 2u]) + dot(signed_bytes(w.w), staged[i + 3u]));
     }
   }
+}
+fn fetch_ahead(row: u32, rows: u32, k: u32, lane: u32, lanes: u32) {
+  let n = k / per_piece();
+  if (k % per_piece() != 0u) { return; }
+  if (lane < n) { ahead0 = piece(row, rows, k, lane); }
+  if (lane + lanes < n) { ahead1 = piece(row, rows, k, lane + lanes); }
+  if (lane + 2u * lanes < n) { ahead2 = piece(row, rows, k, lane + 2u * lanes); }
+  if (lane + 3u * lanes < n) { ahead3 = piece(row, rows, k, lane + 3u * lanes); }
+}
+// A lane's share of the dot product of a row, of `rows` with k elements, with the staged elements `first` to first + STAGE.
+// Before it with first 0: fetch_ahead, and a barrier after staging.
+fn staged_dot(row: u32, rows: u32, k: u32, first: u32, lane: u32, lanes: u32) -> f32 {
+  var sum = 0.0;
+  let per = per_piece();
+  let count = min(k - first, STAGE);
+  if (k % per != 0u) {
+    for (var j = lane; j < count; j += lanes) { sum += element(row * k + first + j, rows * k) * staged[j / 4u][j % 4u]; }
+    return sum;
+  }
+  let n = count / per;
+  let base = first / per;
+  var j = lane;
+  if (first == 0u) {
+    if (j < n) { sum += piece_dot(ahead0, j * per); }
+    if (j + lanes < n) { sum += piece_dot(ahead1, (j + lanes) * per); }
+    if (j + 2u * lanes < n) { sum += piece_dot(ahead2, (j + 2u * lanes) * per); }
+    if (j + 3u * lanes < n) { sum += piece_dot(ahead3, (j + 3u * lanes) * per); }
+    j += 4u * lanes;
+  }
+  for (; j + 3u * lanes < n; j += 4u * lanes) {
+    let a = piece(row, rows, k, base + j);
+    let b = piece(row, rows, k, base + j + lanes);
+    let c = piece(row, rows, k, base + j + 2u * lanes);
+    let d = piece(row, rows, k, base + j + 3u * lanes);
+    sum += piece_dot(a, j * per) + piece_dot(b, (j + lanes) * per)
+      + piece_dot(c, (j + 2u * lanes) * per) + piece_dot(d, (j + 3u * lanes) * per);
+  }
+  for (; j < n; j += lanes) { sum += piece_dot(piece(row, rows, k, base + j), j * per); }
   return sum;
 }

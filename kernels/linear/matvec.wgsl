@@ -1,7 +1,8 @@
-// linear / matvec — y[r, o] = bias[o] + weight[o] . x[r] for few rows; LANES threads an output, the weight read once a row
+// linear / matvec — y[r, o] = bias[o] + weight[o] . x[r] for few rows; LANES threads an output, the weight read once a row; the row itself lies in workgroup memory
 // Grid: (outputs / OUTPUTS, flat over x and y; rows in z). Reads the weight in the format that it is stored in.
 // #include "../common/grid.wgsl"
 // #include "../common/weight.wgsl"
+// #include "../common/product.wgsl"
 // #include "../common/lanes.wgsl"
 struct Params { k: u32, n: u32, x_start: u32, x_pitch: u32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -16,10 +17,9 @@ fn input_at(k: u32) -> f32 { return x[x_base + k]; }
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let first = flat_group(id, groups) * OUTPUTS;
   x_base = p.x_start + id.z * p.x_pitch;
-  let o = first + lid / LANES;
-  var part = 0.0;
-  if (o < p.n) { part = row_dot(o, p.n, p.k, lid % LANES, LANES); }
-  var sum = sum_of_lanes(part, lid);
+  let o = min(first + lid / LANES, p.n - 1u);
+  fetch_ahead(o, p.n, p.k, lid % LANES, LANES);
+  var sum = sum_of_lanes(row_dot(o, p.n, p.k, lid % LANES, LANES, lid), lid);
   if (lid >= OUTPUTS || first + lid >= p.n) { return; }
   if (HAS_BIAS) { sum += bias[first + lid]; }
   y[id.z * p.n + first + lid] = sum;

@@ -6,6 +6,7 @@
 // #include "../common/math.wgsl"
 // #include "../common/tree.wgsl"
 // #include "../common/weight.wgsl"
+// #include "../common/product.wgsl"
 // #include "../common/lanes.wgsl"
 struct Params { d_model: u32, d_inner: u32, d_conv: u32, eps: f32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -37,6 +38,10 @@ fn input_at(k: u32) -> f32 {
 }
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
+  let first = flat_group(id, groups) * OUTPUTS;
+  let o = min(first + lid / LANES, 2u * p.d_inner - 1u);
+  // The weight is on its way while the norm is found.
+  fetch_ahead(o, 2u * p.d_inner, p.d_model, lid % LANES, LANES);
   base = id.z * p.d_model;
   if (IS_LAYER) {
     var sum = 0.0;
@@ -49,11 +54,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     square += v * v;
   }
   scale = 1.0 / sqrt(sum_of_all(square, lid) / f32(p.d_model) + p.eps);
-  let first = flat_group(id, groups) * OUTPUTS;
-  let o = first + lid / LANES;
-  var part = 0.0;
-  if (o < 2u * p.d_inner) { part = row_dot(o, 2u * p.d_inner, p.d_model, lid % LANES, LANES); }
-  var sum = sum_of_lanes(part, lid);
+  var sum = sum_of_lanes(row_dot(o, 2u * p.d_inner, p.d_model, lid % LANES, LANES, lid), lid);
   let c = first + lid;
   if (lid >= OUTPUTS || c >= 2u * p.d_inner) { return; }
   if (HAS_IN_BIAS) { sum += in_bias[c]; }

@@ -2,6 +2,7 @@
 // Grid: (outputs / OUTPUTS, flat; batch in z).
 // #include "../common/grid.wgsl"
 // #include "../common/weight.wgsl"
+// #include "../common/product.wgsl"
 // #include "../common/lanes.wgsl"
 struct Params { d_model: u32, d_inner: u32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -19,10 +20,9 @@ fn input_at(k: u32) -> f32 { return xz[base + k]; }
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let first = flat_group(id, groups) * OUTPUTS;
   base = (2u * id.z + 1u) * p.d_inner;
-  let o = first + lid / LANES;
-  var part = 0.0;
-  if (o < p.d_model) { part = row_dot(o, p.d_model, p.d_inner, lid % LANES, LANES); }
-  var sum = sum_of_lanes(part, lid);
+  let o = min(first + lid / LANES, p.d_model - 1u);
+  fetch_ahead(o, p.d_model, p.d_inner, lid % LANES, LANES);
+  var sum = sum_of_lanes(row_dot(o, p.d_model, p.d_inner, lid % LANES, LANES, lid), lid);
   if (lid >= OUTPUTS || first + lid >= p.d_model) { return; }
   let at = id.z * p.d_model + first + lid;
   sum += x[at];

@@ -14,8 +14,7 @@ enum Activation : u32 { RELU, SILU, GELU };
 INLINE f4 activate(u32 activation, f4 v) {
   if (activation == RELU) return v < splat(0.0f) ? splat(0.0f) : v;
   if (activation == SILU) return silu(v);
-  for (u32 r = 0; r < 4; r++) v[r] = 0.5f * v[r] * (1.0f + erff(v[r] * 0.70710678f));
-  return v;
+  return splat(0.5f) * v * (splat(1.0f) + erf(v * splat(0.70710678f)));
 }
 
 INLINE void project(const float* x, const float* weight, float* y, u32 rows, u32 in, u32 out) {

@@ -1,14 +1,14 @@
-// selective-scan / forward — Mamba-1 selective scan; a thread a channel and stretch of tokens, its states in registers
+// selective-scan / forward — selective scan: LANES threads a channel, their states in registers, tokens in tiles
 //
-//   h[t] = exp(d A) h[t-1] + d B[t] x[t],  d = softplus(delta + deltaBias)     arXiv:2312.00752, Alg. 2
-//   y[t] = (C[t] . h[t] + D x[t]) silu(z[t])
+// h[t] = exp(d A) h[t-1] + d B[t] x[t];  y[t] = (C[t] . h[t] + D x) silu(z), d = softplus?(delta + deltaBias)
 //
-// PHASE 0: y, from the state before each stretch (states, slot `split`); also keeps the states before every CHUNK tokens.
-// PHASE 1, where a sequence is split: only what each stretch makes of a zero state (slot split + 1) and its sum of d (y
-//   [splits, batch, dInner], NaN where a mark clears the state): the product of its exp(d A) is exp(A sum d). carries.wgsl follows.
-// states: slots of [batch, dInner, dState]: before each stretch, after the last, then, if kept, before each chunk.
-// B and C of TILE tokens lie in workgroup memory, with one barrier pair a tile.
-// Grid: (tiles of 64 channels within a group x batch, flat over x and y; splits). Bindings: 8, WebGPU's default limit.
+// PHASE 0: from the state before each stretch of tokens to y; with SAVES the states before every CHUNK tokens are kept.
+// PHASE 1: what a stretch makes of a zero state, and the sum of its steps (NaN where it clears the state), for carries.wgsl: y is then
+// those sums [splits, batch, dInner].
+// states: slots of [batch, dInner, dState]: slot 0 what comes in; slot split + 1 after each stretch; slot splits + 1 + chunk the kept ones.
+// A workgroup has 32 channels. What depends on channel and token alone (softplus, gate) is computed once, while a tile is staged; the next
+// tile is fetched meanwhile. The threads of a channel lie 32 apart, so that neighbours read one B and C. Their sums meet in `parts`.
+// Grid: (tiles of 32 channels within a group x batch, flat over x and y; splits). Bindings: 8, WebGPU's default limit. Workgroup memory: 14 KiB at 16 states, never more than 16.
 // #include "../common/grid.wgsl"
 // #include "../common/math.wgsl"
 // #include "../common/scan.wgsl"
@@ -29,10 +29,18 @@ struct Params {
 @group(1) @binding(0) var<uniform> p: Params;
 override PHASE: u32;
 const D_STATE: u32 = 16u; // @specialize
-const TILE: u32 = 16u;
-const THREADS: u32 = 64u;
-var<workgroup> b_tile: array<f32, TILE * D_STATE>;
-var<workgroup> c_tile: array<f32, TILE * D_STATE>;
+const LANES: u32 = 4u; // @specialize
+const TILE: u32 = 16u; // @specialize
+const QUADS: u32 = (D_STATE + 4u * LANES - 1u) / (4u * LANES);
+const PER_TOKEN: u32 = LANES * QUADS;
+const EACH: u32 = TILE / LANES;
+const THREADS: u32 = 32u * LANES;
+const BC_PIECES: u32 = 2u * TILE * PER_TOKEN;
+const PIECES: u32 = (BC_PIECES + THREADS - 1u) / THREADS;
+var<workgroup> steps: array<vec2f, TILE * 32u>;
+var<workgroup> bc_tile: array<vec4f, BC_PIECES>;
+var<workgroup> parts: array<f32, LANES * TILE * 32u>;
+var<workgroup> marks: array<i32, TILE>;
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let tile = flat_group(id, groups) % (p.groups * p.tiles);
@@ -40,75 +48,133 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   if (batch >= p.batch) { return; }
   let split = id.z;
   let group = tile / p.tiles;
-  let within = (tile % p.tiles) * THREADS + lid;
+  let k = lid % 32u;
+  let lane = lid / 32u;
+  let within = (tile % p.tiles) * 32u + k;
   let is_active = within < p.per_group;
   let c = group * p.per_group + min(within, p.per_group - 1u);
   let slot = p.batch * p.d_inner * D_STATE;
   let own = (batch * p.d_inner + c) * D_STATE;
+  let n0 = lane * 4u * QUADS;
+  let row0 = batch * p.length;
   let start = split * p.stretch;
   let end = min(p.length, start + p.stretch);
-  var a: array<f32, D_STATE>;
-  var h: array<f32, D_STATE>;
-  for (var n = 0u; n < D_STATE; n++) {
-    a[n] = small_at(c * D_STATE + n);
-    if (PHASE == 0u) { h[n] = states[split * slot + own + n]; }
+  var a: array<vec4f, QUADS>;
+  var h: array<vec4f, QUADS>;
+  for (var q = 0u; q < QUADS; q++) {
+    for (var i = 0u; i < 4u; i++) {
+      let n = n0 + 4u * q + i;
+      if (n < D_STATE) {
+        a[q][i] = small_at(c * D_STATE + n);
+        if (PHASE == 0u) { h[q][i] = states[split * slot + own + n]; }
+      }
+    }
   }
   var skip = 0.0;
   if (has(HAS_D)) { skip = small_at(p.d_at + c); }
   var total = 0.0;
   var is_cleared = false;
-  for (var t0 = start; t0 < end; t0 += TILE) {
-    workgroupBarrier();
-    for (var q = lid; q < TILE * D_STATE; q += THREADS) {
-      let row = batch * p.length + t0 + q / D_STATE;
-      let n = group * D_STATE + q % D_STATE;
-      var bn = 0.0;
-      var cn = 0.0;
-      if (t0 + q / D_STATE < end && mark_of(row) >= 0) {
-        bn = B[p.b_start + row * p.b_pitch + n];
-        cn = C[p.c_start + row * p.c_pitch + n];
+  // This thread's tokens of the next tile: lane, lane + LANES, …; and its pieces of B and C.
+  var next_x: array<f32, EACH>;
+  var next_delta: array<f32, EACH>;
+  var next_z: array<f32, EACH>;
+  var next_mark: array<i32, EACH>;
+  var next_bc: array<vec4f, PIECES>;
+  for (var t0 = start; t0 < end + TILE; t0 += TILE) {
+    // The tile that was fetched in the last round goes into workgroup memory, and its inputs are kept for the end of this one.
+    let now_x = next_x;
+    let now_z = next_z;
+    let now_mark = next_mark;
+    if (t0 > start) {
+      for (var e = 0u; e < EACH; e++) {
+        let t = lane + LANES * e;
+        var step = vec2f(0.0);
+        if (now_mark[e] >= 0) {
+          let d = step_of(next_delta[e]);
+          step = vec2f(d, d * now_x[e]);
+        }
+        steps[t * 32u + k] = step;
+        if (k == 0u) { marks[t] = now_mark[e]; }
       }
-      b_tile[q] = bn;
-      c_tile[q] = cn;
+      for (var i = 0u; i < PIECES; i++) {
+        let at = lid + i * THREADS;
+        if (at < BC_PIECES) { bc_tile[at] = next_bc[i]; }
+      }
     }
     workgroupBarrier();
-    for (var t = t0; t < min(end, t0 + TILE); t++) {
-      let row = batch * p.length + t;
-      let mark = mark_of(row);
-      if (PHASE == 0u && has(SAVES) && t % CHUNK == 0u && is_active) {
-        let kept = (p.splits + 1u + t / CHUNK) * slot + own;
-        for (var n = 0u; n < D_STATE; n++) { states[kept + n] = h[n]; }
+    for (var e = 0u; e < EACH; e++) {
+      let t = t0 + lane + LANES * e;
+      let row = row0 + t;
+      next_mark[e] = -1;
+      if (t < end) {
+        next_mark[e] = mark_of(row);
+        next_x[e] = x[p.x_start + row * p.x_pitch + c];
+        next_delta[e] = raw_step(row, c);
+        if (PHASE == 0u && has(HAS_Z)) { next_z[e] = z[p.z_start + row * p.z_pitch + c]; }
       }
-      // Padding has no step: the state stays as it is, whatever lies in its inputs.
-      var step = 0.0;
-      var xv = 0.0;
-      if (mark >= 0) {
-        step = step_of(raw_step(row, c));
-        xv = x[p.x_start + row * p.x_pitch + c];
+    }
+    for (var i = 0u; i < PIECES; i++) {
+      let at = lid + i * THREADS;
+      let token = at / PER_TOKEN % TILE;
+      let n = 4u * (at % PER_TOKEN);
+      let row = row0 + t0 + token;
+      var v = vec4f(0.0);
+      if (at < BC_PIECES && t0 + token < end && mark_of(row) >= 0) {
+        let b_at = p.b_start + row * p.b_pitch + group * D_STATE + n;
+        let c_at = p.c_start + row * p.c_pitch + group * D_STATE + n;
+        for (var j = 0u; j < 4u; j++) {
+          if (n + j < D_STATE) {
+            if (at < TILE * PER_TOKEN) { v[j] = B[b_at + j]; } else { v[j] = C[c_at + j]; }
+          }
+        }
       }
-      if (mark > 0) {
+      next_bc[i] = v;
+    }
+    if (t0 == start) { continue; }
+    let first = t0 - TILE;
+    for (var t = 0u; t < TILE; t++) {
+      if (PHASE == 0u && has(SAVES) && t % CHUNK == 0u && first + t < end && is_active) {
+        let kept = (p.splits + 1u + (first + t) / CHUNK) * slot + own;
+        for (var q = 0u; q < QUADS; q++) {
+          for (var i = 0u; i < 4u; i++) {
+            if (n0 + 4u * q + i < D_STATE) { states[kept + n0 + 4u * q + i] = h[q][i]; }
+          }
+        }
+      }
+      if (has(HAS_MARKS) && marks[t] > 0) {
         is_cleared = true;
-        for (var n = 0u; n < D_STATE; n++) { h[n] = 0.0; }
+        for (var q = 0u; q < QUADS; q++) { h[q] = vec4f(0.0); }
       }
-      total += step;
-      let dx = step * xv;
-      let at = (t - t0) * D_STATE;
-      var sum = skip * xv;
-      for (var n = 0u; n < D_STATE; n++) {
-        h[n] = exp2(step * a[n]) * h[n] + dx * b_tile[at + n];
-        sum += c_tile[at + n] * h[n];
+      let step = steps[t * 32u + k];
+      total += step.x;
+      var sum = 0.0;
+      for (var q = 0u; q < QUADS; q++) {
+        let at = t * PER_TOKEN + lane * QUADS + q;
+        h[q] = exp2(step.x * a[q]) * h[q] + step.y * bc_tile[at];
+        sum += dot(bc_tile[TILE * PER_TOKEN + at], h[q]);
       }
-      if (PHASE == 0u && is_active) {
-        if (has(HAS_Z) && mark >= 0) { sum *= silu(z[p.z_start + row * p.z_pitch + c]); }
-        y[row * p.d_inner + c] = select(sum, 0.0, mark < 0);
+      if (PHASE == 0u) { parts[(lane * TILE + t) * 32u + k] = sum; }
+    }
+    workgroupBarrier();
+    if (PHASE == 0u && is_active) {
+      for (var e = 0u; e < EACH; e++) {
+        let t = lane + LANES * e;
+        if (first + t < end) {
+          var sum = skip * now_x[e];
+          for (var l = 0u; l < LANES; l++) { sum += parts[(l * TILE + t) * 32u + k]; }
+          if (has(HAS_Z)) { sum *= silu(now_z[e]); }
+          y[(row0 + first + t) * p.d_inner + c] = select(sum, 0.0, now_mark[e] < 0);
+        }
       }
     }
   }
   if (!is_active) { return; }
-  if (PHASE == 1u) {
-    for (var n = 0u; n < D_STATE; n++) { states[(split + 1u) * slot + own + n] = h[n]; }
-    y[(split * p.batch + batch) * p.d_inner + c] = select(total, not_a_number(), is_cleared);
-  } else if (split == p.splits - 1u) {
-    for (var n = 0u; n < D_STATE; n++) { states[p.splits * slot + own + n] = h[n]; }
+  if (PHASE == 1u || split == p.splits - 1u) {
+    for (var q = 0u; q < QUADS; q++) {
+      for (var i = 0u; i < 4u; i++) {
+        if (n0 + 4u * q + i < D_STATE) { states[(split + 1u) * slot + own + n0 + 4u * q + i] = h[q][i]; }
+      }
+    }
   }
+  if (PHASE == 1u && lane == 0u) { y[(split * p.batch + batch) * p.d_inner + c] = select(total, not_a_number(), is_cleared); }
 }

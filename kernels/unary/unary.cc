@@ -39,7 +39,7 @@ EXPORT(unary)(float* y, const float* x, u32 n, u32 op) {
     case 10: return map_scalar(y, x, n, [](float v) { return tanhf(v); });
     case 11: return map(y, x, n, [](f4 v) { return sigmoid(v); });
     case 12: return map(y, x, n, [](f4 v) { return softplus(v); });
-    case 13: return map_scalar(y, x, n, [](float v) { return erff(v); });
+    case 13: return map(y, x, n, [](f4 v) { return erf(v); });
     case 14: return map(y, x, n, [](f4 v) { return __builtin_elementwise_floor(v); });
   }
 }

@@ -1,21 +1,23 @@
 // Learns to read digits pixel by pixel: see README.md.
+import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { linePlot } from "@mamba-ts/app-figures";
 import { isMambaError } from "@mamba-ts/backend";
-import { createBackend } from "@mamba-ts/backend-cpu";
+import { createBackend } from "@mamba-ts/backend-wasm";
 import { saveSafetensors } from "@mamba-ts/checkpoint/node";
 import { s4Tensors } from "@mamba-ts/s4/load";
 import { type Digits, mnist } from "./data.js";
 import { type Point, trainDigits } from "./run.js";
 
-const usage = `usage: node dist/bin.js [--quick] [--picture FILE] [--save FILE] [--minutes N] [--steps N]
+const usage = `usage: node dist/bin.js [--quick] [--picture FILE] [--save FILE] [--checkpoint FILE] [--minutes N] [--steps N]
 
-  --quick         14 x 14 pixels instead of 28 x 28, a small model, a minute and a half
-  --picture FILE  the curve, as SVG
-  --save FILE     the model, as safetensors with state-spaces/s4's names
-  --minutes N     the longest to train; 60 by default
-  --steps N       updates; 3000 by default
+  --quick            14 x 14 pixels instead of 28 x 28, a small model, a minute and a half
+  --picture FILE     the curve, as SVG
+  --save FILE        the model, as safetensors with state-spaces/s4's names
+  --checkpoint FILE  saves the run there at every point of the curve; goes on from there if the file exists
+  --minutes N        the longest to train, 60 by default; the learning rate falls over this time
+  --steps N          updates at most, over which the learning rate falls instead
   --help`;
 
 async function main(): Promise<number> {
@@ -26,6 +28,7 @@ async function main(): Promise<number> {
       save: { type: "string" },
       minutes: { type: "string" },
       steps: { type: "string" },
+      checkpoint: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
@@ -34,19 +37,25 @@ async function main(): Promise<number> {
     return 0;
   }
   const { quick } = values;
-  const [minutes, steps] = [Number(values.minutes ?? (quick ? 1.4 : 60)), Number(values.steps ?? (quick ? 150 : 3000))];
-  if (!(minutes > 0) || !Number.isInteger(steps) || steps < 1) {
+  const minutes = Number(values.minutes ?? (quick ? 1.4 : 60));
+  const steps = values.steps === undefined ? undefined : Number(values.steps);
+  if (!(minutes > 0) || (steps !== undefined && !(Number.isInteger(steps) && steps > 0))) {
     console.error(usage);
     return 2;
   }
   const [train, whole] = await Promise.all([mnist("train"), mnist("t10k")]);
   const test: Digits = quick ? { ...whole, count: 500 } : whole;
   using backend = await createBackend();
-  const report = ({ step, loss, accuracy, images, minutes: time }: Point): void =>
+  console.log(backend.device);
+  const report = ({ step, loss, accuracy, images, minutes: time, cpuMinutes }: Point): void =>
     console.log(
-      `step ${step}, ${time.toFixed(1)} min: loss ${loss.toFixed(3)}, ${(100 * accuracy).toFixed(1)} % of ${images} test images`,
+      `step ${step}, ${time.toFixed(1)} min (${cpuMinutes.toFixed(1)} of processor time): loss ${loss.toFixed(3)}, ` +
+        `${(100 * accuracy).toFixed(1)} % of ${images} test images`,
     );
-  const size = quick ? { dModel: 16, nLayer: 2, batch: 16 } : { dModel: 64, nLayer: 4, batch: 32 };
+  const { checkpoint } = values;
+  const resume = checkpoint !== undefined && existsSync(checkpoint);
+  if (resume) console.log(`resumed from ${checkpoint}`);
+  const size = quick ? { dModel: 16, nLayer: 2, batch: 16 } : { dModel: 64, nLayer: 3, batch: 32 };
   const { model, points } = await trainDigits({
     backend,
     train,
@@ -55,7 +64,10 @@ async function main(): Promise<number> {
     steps,
     minutes,
     halved: quick,
-    probe: quick ? 200 : 1000,
+    probe: quick ? 500 : 1000,
+    points: quick ? 12 : 20,
+    checkpoint,
+    resume,
     report,
   });
   using _model = model;

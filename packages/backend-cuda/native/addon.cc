@@ -172,16 +172,26 @@ class Device : public Napi::ObjectWrap<Device> {
     return Napi::Number::New(info.Env(), functions_.size() - 1);
   }
 
-  // (function, grid x, y, z, block x, y, z, shared bytes, the parameters as they lie in memory)
+  // (function, grid x, y, z, block x, y, z, shared bytes, the parameters as they lie in memory, whether it waits for the one before by itself)
   void Launch(const Napi::CallbackInfo& info) {
     auto view = info[8].As<Napi::Uint8Array>();
     size_t size = view.ByteLength();
     void* extra[] = {reinterpret_cast<void*>(1) /* buffer */, view.Data(), reinterpret_cast<void*>(2) /* its size */, &size, nullptr};
     driver.CtxSetCurrent(context_);
-    failed(info.Env(),
-           driver.LaunchKernel(functions_.at(natural(info[0])), natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]),
-                               natural(info[5]), natural(info[6]), natural(info[7]), stream_, nullptr, extra),
-           "cuLaunchKernel");
+    const CUfunction function = functions_.at(natural(info[0]));
+    if (!info[9].ToBoolean()) {
+      failed(info.Env(),
+             driver.LaunchKernel(function, natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]), natural(info[5]),
+                                 natural(info[6]), natural(info[7]), stream_, nullptr, extra),
+             "cuLaunchKernel");
+      return;
+    }
+    CUlaunchAttribute attribute{};
+    attribute.id = ATTRIBUTE_PROGRAMMATIC_SERIALIZATION;
+    attribute.isAllowed = 1;
+    const CUlaunchConfig config{natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]), natural(info[5]),
+                                natural(info[6]), natural(info[7]), stream_,          &attribute,       1};
+    failed(info.Env(), driver.LaunchKernelEx(&config, function, nullptr, extra), "cuLaunchKernelEx");
   }
 
   // The driver has taken the bytes when the call returns: they come from memory that is not page-locked.

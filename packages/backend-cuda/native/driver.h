@@ -18,6 +18,23 @@ using CUdeviceptr = unsigned long long;
 constexpr CUresult CUDA_SUCCESS = 0;
 constexpr CUresult CUDA_ERROR_OUT_OF_MEMORY = 2;
 
+// CUlaunchConfig, and the one attribute that is used: programmatic stream serialization.
+struct CUlaunchAttribute {
+  int id;
+  char pad[4];
+  union {
+    char room[64];
+    int isAllowed;
+  };
+};
+constexpr int ATTRIBUTE_PROGRAMMATIC_SERIALIZATION = 6;
+struct CUlaunchConfig {
+  unsigned gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes;
+  CUstream stream;
+  CUlaunchAttribute* attributes;
+  unsigned attributeCount;
+};
+
 // X(member, symbol, parameters). Names that were versioned carry the version whose signature is declared here.
 #define CUDA_DRIVER_FUNCTIONS(X)                                                                                                  \
   X(Init, cuInit, (unsigned))                                                                                                     \
@@ -46,6 +63,7 @@ constexpr CUresult CUDA_ERROR_OUT_OF_MEMORY = 2;
   X(FuncSetAttribute, cuFuncSetAttribute, (CUfunction, int, int))                                                                 \
   X(LaunchKernel, cuLaunchKernel,                                                                                                 \
     (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void**, void**))                 \
+  X(LaunchKernelEx, cuLaunchKernelEx, (const CUlaunchConfig*, CUfunction, void**, void**))                                        \
   X(StreamCreate, cuStreamCreate, (CUstream*, unsigned))                                                                          \
   X(StreamDestroy, cuStreamDestroy_v2, (CUstream))                                                                                \
   X(StreamSynchronize, cuStreamSynchronize, (CUstream))                                                                           \

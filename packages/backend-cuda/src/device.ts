@@ -22,6 +22,8 @@ export class CudaDevice {
   readonly native: NativeDevice;
   readonly info: ReturnType<NativeDevice["info"]>;
   readonly hasCublas: boolean;
+  /** Called after each kernel and product that is enqueued: for profiles. */
+  onLaunch: ((what: string) => void) | undefined;
   readonly #modules = new Map<string, number>();
   readonly #functions = new Map<string, number>();
   #workspace = 0;
@@ -36,7 +38,10 @@ export class CudaDevice {
     this.hasCublas = this.native.openCublas(options.cublasLt);
   }
 
-  /** Enqueues a kernel: `kernel` of the file `file` of /kernels. */
+  /**
+   * Enqueues a kernel: `kernel` of the file `file` of /kernels.
+   * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/step.cuh)
+   */
   launch(
     file: string,
     kernel: string,
@@ -44,12 +49,16 @@ export class CudaDevice {
     block: Extent,
     parameters: readonly Parameter[],
     sharedBytes = 0,
+    early = false,
   ): void {
     const fn = this.#find(file, kernel, sharedBytes);
     const [x, y = 1, z = 1] = grid;
     if (x === 0 || y === 0 || z === 0) return;
     try {
-      this.native.launch(fn, x, y, z, block[0], block[1] ?? 1, block[2] ?? 1, sharedBytes, pack(parameters));
+      const [blockX, blockY = 1, blockZ = 1] = block;
+      const isEarly = early && this.info.major >= 9;
+      this.native.launch(fn, x, y, z, blockX, blockY, blockZ, sharedBytes, pack(parameters), isEarly);
+      this.onLaunch?.(kernel);
     } catch (cause) {
       throw new BackendError(
         `cuda: ${kernel} with grid ${grid.join(" x ")} and block ${block.join(" x ")}: ${(cause as Error).message}`,

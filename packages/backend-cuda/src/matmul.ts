@@ -48,6 +48,7 @@ export function product(
         ...([b.transposed, a.transposed, b.rowStride, a.rowStride, yStride] as const),
         ...([b.batchStride, a.batchStride, m * n, accumulate] as const),
       );
+      device.onLaunch?.(`matmul ${dtype} ${m}x${n}x${k}`);
       return;
     } catch (cause) {
       // A layout that cuBLASLt has nothing for is ours to do.

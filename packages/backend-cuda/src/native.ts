@@ -31,6 +31,7 @@ export interface NativeDevice {
     blockZ: number,
     sharedBytes: number,
     parameters: Uint8Array,
+    isEarly: boolean,
   ): void;
   copyIn(pointer: number, bytes: Uint8Array): void;
   copyOut(pointer: number, bytes: number): Promise<ArrayBuffer>;

@@ -35,7 +35,7 @@ export function formatMatrix(rows: readonly SupportRow[]): string {
 }
 
 /** Runs a case without looking at what comes out. */
-function exercise(opCase: OpCase, backend: Backend): void {
+export function exercise(opCase: OpCase, backend: Backend): void {
   scope(() => {
     const inputs = opCase.inputs(new RandomInputs(1));
     const tensors = upload(inputs, backend, "float32");

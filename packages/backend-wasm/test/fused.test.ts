@@ -180,3 +180,21 @@ test("attention: more keys than a block, grouped heads, segments", async () => {
   const ids = { querySegments: [[2, 70], -1, 3, "int32"], keySegments: [[2, 150], -1, 3, "int32"] } as const;
   await same({ ...shapes, ...ids }, run(true));
 });
+test("Fourier transforms both ways: every radix, odd lengths, Bluestein's, rows that fill no quad, the length of S4 on MNIST", async () => {
+  for (const n of [1, 2, 3, 5, 14, 27, 1000, 2 * 1009, 1013, 1600])
+    await same({ x: [[n === 1600 ? 70 : 5, n]] }, ({ x }) => ({ y: t.rfft(x!) }));
+  for (const n of [1, 2, 3, 12, 2 * 1009, 1013, 1568])
+    await same({ y: [[n === 1568 ? 67 : 6, Math.floor(n / 2) + 1, 2]] }, ({ y }) => ({ x: t.irfft(y!, n) }));
+});
+
+test("fftConvolution: slices of wider rows, several channels, kernels that reach ahead, lengths that need Bluestein", async () => {
+  for (const [batch, length, heads, channels, taps, size] of [
+    [3, 784, 6, 1, 784, undefined],
+    [2, 100, 9, 2, 40, undefined],
+    [2, 53, 3, 2, 106, 106],
+    [1, 1009, 2, 1, 1009, 2018],
+  ] as const)
+    await same({ wide: [[batch, length, heads + 3]], kernel: [[channels, heads, taps]] }, ({ wide, kernel }) => ({
+      y: t.fftConvolution(t.slice(wide!, 2, 1, heads + 1), kernel!, size === undefined ? {} : { size }),
+    }));
+});

@@ -19,7 +19,8 @@ const values: { readonly [constant: string]: readonly number[] } = {
   INNER_NORM: [0, 1, 2],
   D_STATE: [1, 16, 17],
   HEAD_DIM: [1, 64, 512],
-  LANES: [8, 16, 32],
+  LANES: [8, 16, 32, 256],
+  STAGE: [64, 2048],
   WIDTH: [1, 80],
   THREADS: [256, 32, 64, 128],
 };
@@ -30,11 +31,17 @@ const together: { readonly [kernel: string]: readonly { readonly [constant: stri
     { BM: 64, BN: 64, BK: 16 },
     { BM: 32, BN: 32, BK: 16 },
   ],
+  "selective-scan/forward": [
+    { D_STATE: 1, CHUNK: 8, LANES: 1, TILE: 16 },
+    { D_STATE: 8, CHUNK: 8, LANES: 2, TILE: 16 },
+    { D_STATE: 16, CHUNK: 8, LANES: 4, TILE: 16 },
+    { D_STATE: 64, CHUNK: 8, LANES: 4, TILE: 8 },
+  ],
   "selective-scan/backward": [
-    { D_STATE: 1, CHANNELS: 32, SUB: 16 },
-    { D_STATE: 16, CHANNELS: 32, SUB: 16 },
-    { D_STATE: 32, CHANNELS: 16, SUB: 16 },
-    { D_STATE: 64, CHANNELS: 8, SUB: 8 },
+    { D_STATE: 1, CHUNK: 8, LANES: 1, CHANNELS: 32, ROUND: 2 },
+    { D_STATE: 16, CHUNK: 8, LANES: 4, CHANNELS: 32, ROUND: 2 },
+    { D_STATE: 17, CHUNK: 8, LANES: 4, CHANNELS: 16, ROUND: 2 },
+    { D_STATE: 64, CHUNK: 8, LANES: 4, CHANNELS: 8, ROUND: 2 },
   ],
 };
 

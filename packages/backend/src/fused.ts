@@ -98,6 +98,15 @@ export interface GatedOutputDescriptor {
   readonly hasZ: boolean;
 }
 
+/** y = x Phi(x) with the normal distribution's Phi (gelu), x [rows, width]; or y = a sigmoid(b) (glu), x = [a, b] [rows, 2 width]. y [rows, width]. */
+export interface ActivationDescriptor {
+  readonly rows: number;
+  /** Of y. */
+  readonly width: number;
+  readonly kind: "gelu" | "glu";
+  readonly dtype: FloatDType;
+}
+
 /**
  * s = x + residual; y = s / rms(s) * weight, rms over the last axis with eps inside the root; `sum` is s.
  * x, residual?, y, sum [rows, width]; weight? [width]. `sum` is among the outputs only when there is a residual.
@@ -191,6 +200,21 @@ export interface FftDescriptor {
 }
 
 /**
+ * Convolution with kernels as long as the sequence: y[b, t, c, h] = sum_s kernel[c, h, (t - s) mod size] u[b, s, h] for t < length, by
+ * transforms of length `size`, an even number of at least length and taps. u [batch, length, heads], kernel [channels, heads, taps],
+ * y [batch, length, channels, heads]. Causal where size is at least length + taps - 1; taps from size - length + 1 on reach ahead.
+ */
+export interface FftConvolutionDescriptor {
+  readonly batch: number;
+  readonly length: number;
+  readonly channels: number;
+  readonly heads: number;
+  readonly taps: number;
+  readonly size: number;
+  readonly dtype: FloatDType;
+}
+
+/**
  * One whole residual Mamba block on a few tokens, usually one: out = s + mixer(norm(s)) with s = x + update.
  * x, update?, out [batch, length, dModel]; weights under the checkpoint's names; convState [batch, dConv - 1, dInner], ssmState
  * [batch, dInner, dState]. With `inPlace` the state outputs are the state arguments' own buffers, advanced.
@@ -206,6 +230,8 @@ export interface MambaStepDescriptor {
   readonly dtRank: number;
   readonly dtype: FloatDType;
   readonly weightDtype: DType;
+  /** What flows between the operations inside may be rounded to this: what goes into a product, for one. `dtype`: nothing is rounded. */
+  readonly innerDtype: FloatDType;
   readonly norm: "rms" | "layer";
   readonly normEps: number;
   /** RMS norms of dt, B and C before they are used: none, without weights (FalconMamba), or with weights (Jamba). */
@@ -302,6 +328,7 @@ export interface FusedOps {
     "y" | "finalState"
   >;
   readonly gatedOutput?: FusedOp<GatedOutputDescriptor, "y", "x" | "D" | "z", "out">;
+  readonly activation?: FusedOp<ActivationDescriptor, "x", never, "y">;
   readonly rmsNorm?: FusedOp<RmsNormDescriptor, "x", "weight" | "residual", "y" | "sum">;
   readonly layerNorm?: FusedOp<LayerNormDescriptor, "x", "weight" | "bias" | "residual", "y" | "sum">;
   readonly linearCrossEntropy?: FusedOp<LinearCrossEntropyDescriptor, "hidden" | "weight" | "targets", never, "loss">;
@@ -309,6 +336,7 @@ export interface FusedOps {
   readonly moe?: FusedOp<MoeDescriptor, "x" | "indices" | "weights" | "up" | "down", "gate", "y">;
   readonly linear?: FusedOp<LinearDescriptor, "x" | "weight", "bias", "y">;
   readonly fft?: FusedOp<FftDescriptor, "x", never, "y">;
+  readonly fftConvolution?: FusedOp<FftConvolutionDescriptor, "u" | "kernel", never, "y">;
   readonly mambaStep?: FusedCall<
     MambaStepDescriptor,
     MambaStepRequired,

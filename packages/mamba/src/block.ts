@@ -1,6 +1,6 @@
 import type { FloatDType } from "@mamba-ts/backend";
 import { LayerNorm, Module, RmsNorm } from "@mamba-ts/nn";
-import { add, mambaStep, type Tensor } from "@mamba-ts/tensor";
+import { add, cast, mambaStep, type Tensor } from "@mamba-ts/tensor";
 import type { ResolvedMambaConfig } from "./config.js";
 import { MambaMixer } from "./mixer.js";
 import type { LayerState } from "./state.js";
@@ -23,6 +23,7 @@ export interface MambaParts {
  * @param stream - [batch, length, dModel]
  * @param marks - int32 [batch, length], see `segmentMarks`; undefined where no token starts a sequence or is padding
  * @param inPlace - the given state may be advanced where it lies
+ * @param dtype - of what flows inside the mixer; the stream's own by default
  */
 export function residualMamba(
   parts: MambaParts,
@@ -30,9 +31,10 @@ export function residualMamba(
   state: LayerState | undefined,
   marks: Tensor | undefined,
   inPlace: boolean,
+  dtype?: FloatDType,
 ): Stream & { readonly state: LayerState } {
   const compose = () => {
-    const { y, sum } = normalise(parts.norm, stream);
+    const { y, sum } = normalise(parts.norm, stream, dtype);
     const { out, state: next } = parts.mixer.forward(y, state ?? {}, marks);
     return { residual: sum, update: out, convState: next.conv, ssmState: next.ssm };
   };
@@ -40,7 +42,7 @@ export function residualMamba(
   const { convState, ssmState, ...out } =
     state === undefined || marks !== undefined
       ? compose()
-      : mambaStep(stepArguments(parts, stream, state), stepDescriptor(parts, stream.residual, inPlace), compose);
+      : mambaStep(stepArguments(parts, stream, state), stepDescriptor(parts, stream.residual, inPlace, dtype), compose);
   return { ...out, state: { conv: convState, ssm: ssmState } };
 }
 
@@ -70,7 +72,12 @@ function stepArguments({ norm, mixer }: MambaParts, { residual, update }: Stream
   };
 }
 
-function stepDescriptor({ mixer, config }: MambaParts, { shape, dtype }: Tensor, inPlace: boolean) {
+function stepDescriptor(
+  { mixer, config }: MambaParts,
+  { shape, dtype }: Tensor,
+  inPlace: boolean,
+  innerDtype: FloatDType | undefined,
+) {
   const { dModel, dInner, dState, dConv, dtRank, norm, normEps, innerNorm, innerNormEps } = config;
   const [batch, length] = shape as [number, number, number];
   const weightDtype = mixer.inProj.weight.value.dtype;
@@ -84,6 +91,7 @@ function stepDescriptor({ mixer, config }: MambaParts, { shape, dtype }: Tensor,
     dtRank,
     dtype: dtype as FloatDType,
     weightDtype,
+    innerDtype: innerDtype ?? (dtype as FloatDType),
     norm,
     normEps,
     innerNorm,
@@ -110,9 +118,10 @@ export class MambaBlock extends Module {
     state: LayerState | undefined,
     marks: Tensor | undefined,
     inPlace: boolean,
+    dtype?: FloatDType,
   ): Stream & { readonly state: LayerState } {
     const { norm, mixer } = this;
-    return residualMamba({ norm, mixer, config: this.#config }, stream, state, marks, inPlace);
+    return residualMamba({ norm, mixer, config: this.#config }, stream, state, marks, inPlace, dtype);
   }
 }
 
@@ -120,15 +129,17 @@ export function makeNorm({ norm, dModel, normEps }: ResolvedMambaConfig): RmsNor
   return norm === "rms" ? new RmsNorm(dModel, normEps) : new LayerNorm(dModel, normEps);
 }
 
-/** The norm of the stream, and its value. */
+/** The norm of the stream, in `dtype`, and its value, in its own precision. */
 export function normalise(
   norm: RmsNorm | LayerNorm,
   { residual, update }: Stream,
+  dtype: FloatDType = residual.dtype as FloatDType,
 ): { readonly y: Tensor; readonly sum: Tensor } {
-  return update === undefined ? norm.forward(residual) : norm.forward(update, residual);
+  const { y, sum } = update === undefined ? norm.forward(residual) : norm.forward(update, residual);
+  return { y: cast(y, dtype), sum };
 }
 
 /** The stream's value, residual + update. */
 export function streamValue({ residual, update }: Stream): Tensor {
-  return update === undefined ? residual : add(residual, update);
+  return update === undefined ? residual : add(residual, cast(update, residual.dtype));
 }

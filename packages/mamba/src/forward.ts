@@ -1,3 +1,4 @@
+import type { FloatDType } from "@mamba-ts/backend";
 import type { Tensor } from "@mamba-ts/tensor";
 import type { SegmentIds } from "./segments.js";
 import type { MambaState } from "./state.js";
@@ -21,6 +22,11 @@ export interface ForwardOptions {
   readonly hiddenStates?: boolean;
   /** Keep only the blocks' inputs for the gradient, and compute the rest again: less memory, a third more time. */
   readonly recompute?: boolean;
+  /**
+   * What flows between the operations of a layer, whatever the weights are stored in: bf16 takes half of float32's memory and the matrix
+   * units of a GPU. The residual stream, the state and the inside of the scan stay float32. The stream's dtype by default.
+   */
+  readonly dtype?: FloatDType | undefined;
   /** Training mode; a Mamba has no dropout, so nothing depends on it. */
   readonly train?: boolean;
 }
@@ -33,9 +39,9 @@ export interface SegmentState {
 }
 
 export interface ForwardResult {
-  /** [batch, length, dModel], after the final norm. */
+  /** [batch, length, dModel], after the final norm, in the dtype that was asked for. */
   readonly hidden: Tensor;
-  /** [batch, length or 1, vocabSize] */
+  /** [batch, length or 1, vocabSize], in the stream's dtype. */
   readonly logits?: Tensor;
   readonly state: MambaState;
   readonly segmentStates?: readonly SegmentState[];

@@ -126,14 +126,18 @@ export class Mamba extends Module {
     const { hidden } = result;
     if (logits === "none") return { ...result, state: into ?? result.state };
     const rows = logits === "all" ? hidden : lastRealTokens(hidden, plan);
-    return { ...result, state: into ?? result.state, logits: linear(rows, this.headWeight) };
+    return {
+      ...result,
+      state: into ?? result.state,
+      logits: linear(rows, this.headWeight, { out: this.#streamDType() }),
+    };
   }
 
   #run(
     tokens: Tensor,
     state: MambaState | undefined,
     plan: SegmentPlan,
-    { into, hiddenStates = false, recompute = false }: ForwardOptions,
+    { into, hiddenStates = false, recompute = false, dtype }: ForwardOptions,
   ): ForwardResult {
     const { embeddings, layers, normF } = this.backbone;
     const [batch, length] = tokens.shape as [number, number];
@@ -145,14 +149,14 @@ export class Mamba extends Module {
     const seen: Tensor[] = [];
     layers.forEach((layer, i) => {
       const before = stream;
-      const run = () => layer.forward(before, state?.layers[i], marks, inPlace);
+      const run = () => layer.forward(before, state?.layers[i], marks, inPlace, dtype);
       const { state: after, ...out } = recompute ? checkpoint(run) : run();
       stream = out;
       next.push(after);
       if (hiddenStates && i < layers.length - 1) seen.push(streamValue(out));
     });
     if (hiddenStates && layers.length > 0) seen.push(streamValue(stream));
-    const { y: hidden } = normalise(normF, stream);
+    const { y: hidden } = normalise(normF, stream, dtype);
     return {
       hidden,
       state: new MambaState(next, plan.last),

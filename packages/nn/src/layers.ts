@@ -1,5 +1,7 @@
 import type { FloatDType } from "@mamba-ts/backend";
 import {
+  accumulationDType,
+  cast,
   causalConv1d,
   gather,
   layerNorm,
@@ -117,16 +119,21 @@ export class CausalConv1d extends Module {
     return reshape(this.weight.value, [channels, width]);
   }
 
-  /** @param x - [batch, length, channels]; state?, marks? as in `causalConv1d` */
+  /**
+   * @param x - [batch, length, channels]; state?, marks? as in `causalConv1d`
+   * @returns y in x's dtype; the state in the given one's, float32 at least
+   */
   forward(x: Tensor, state?: Tensor, marks?: Tensor): { readonly y: Tensor; readonly finalState: Tensor } {
     const { bias } = this;
-    return causalConv1d({
+    const like = (t: Tensor | undefined): Tensor | undefined => (t === undefined ? undefined : cast(t, x.dtype));
+    const { y, finalState } = causalConv1d({
       x,
-      weight: this.kernel,
-      bias: bias?.value,
-      initialState: state,
+      weight: cast(this.kernel, x.dtype),
+      bias: like(bias?.value),
+      initialState: like(state),
       marks,
       activation: this.#activation,
     });
+    return { y, finalState: cast(finalState, state?.dtype ?? accumulationDType(x.dtype)) };
   }
 }

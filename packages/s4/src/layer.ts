@@ -3,13 +3,17 @@ import { Linear, Module, normal, Parameter } from "@mamba-ts/nn";
 import {
   add,
   concat,
+  fastFftLength,
+  fftConvolution,
+  flip,
   gelu,
+  glu,
   mul,
   ones,
+  pad,
   permute,
   type Rng,
   reshape,
-  sigmoid,
   silu,
   slice,
   type Tensor,
@@ -18,7 +22,6 @@ import {
 } from "@mamba-ts/tensor";
 import type { ResolvedS4LayerConfig } from "./config.js";
 import { dropout } from "./dropout.js";
-import { fftConvolution } from "./fft-convolution.js";
 import { advance, type KernelStep, S4Kernel } from "./kernel.js";
 
 /** How a sequence is gone through; all give the same numbers. */
@@ -83,13 +86,12 @@ export class S4Convolution extends Module {
         y: zeros(x.backend, [batch, 0, channels * dModel], x.dtype),
         state: returnState ? (state ?? this.#fresh(x)) : undefined,
       };
+    if (mode === "convolution") return this.#convolve(x, state, returnState, options.step);
     const u = permute(x, [0, 2, 1]); // [batch, dModel, length]
     const { y, state: next } =
       mode === "scan"
         ? this.kernel.scan(u, deltas ?? ones(x.backend, [batch, length], x.dtype), state)
-        : mode === "recurrence"
-          ? this.#steps(u, state ?? this.#fresh(x), options.step ?? this.kernel.step())
-          : this.#convolve(u, state, returnState, options.step);
+        : this.#steps(u, state ?? this.#fresh(x), options.step ?? this.kernel.step());
     const skipped = add(y, mul(unsqueeze(u, 1), unsqueeze(this.D.value, 2))); // [batch, channels, dModel, length]
     return {
       y: reshape(permute(skipped, [0, 3, 1, 2]), [batch, length, channels * dModel]),
@@ -110,15 +112,30 @@ export class S4Convolution extends Module {
     return zeros(x.backend, [x.shape[0]!, dModel, dState], x.dtype);
   }
 
-  #convolve(u: Tensor, state: Tensor | undefined, returnState: boolean, step: KernelStep | undefined) {
-    const { channels, bidirectional } = this.#config;
-    const kernels = this.kernel.kernel(u.shape[2]!);
-    const y = bidirectional
-      ? fftConvolution(u, slice(kernels, 0, 0, channels), slice(kernels, 0, channels))
-      : fftConvolution(u, kernels);
+  #convolve(x: Tensor, state: Tensor | undefined, returnState: boolean, step: KernelStep | undefined): S4LayerResult {
+    const { channels, bidirectional, dModel } = this.#config;
+    const [batch, length] = x.shape as [number, number];
+    const whole = [batch, length, channels * dModel];
+    const y = reshape(
+      fftConvolution(x, this.#taps(length), bidirectional ? { size: fastFftLength(2 * length) } : {}),
+      whole,
+    );
     if (!returnState) return { y, state: undefined };
+    const u = permute(x, [0, 2, 1]); // [batch, dModel, length]
     const { response, state: next } = this.kernel.carry(step ?? this.kernel.step(), u, state);
-    return { y: response === undefined ? y : add(y, response), state: next };
+    if (response === undefined) return { y, state: next };
+    return { y: add(y, reshape(permute(response, [0, 3, 1, 2]), whole)), state: next };
+  }
+
+  /** The kernels with D on the present sample, as `fftConvolution` takes them: [channels, dModel, taps]. */
+  #taps(length: number): Tensor {
+    const { channels, bidirectional } = this.#config;
+    const kernels = this.kernel.kernel(length);
+    const skip = (k: Tensor): Tensor => add(k, pad(unsqueeze(this.D.value, 2), 2, 0, k.shape[2]! - 1));
+    if (!bidirectional) return skip(kernels);
+    const ahead = flip(slice(kernels, 0, channels), 2); // of samples -length … -1
+    const between = fastFftLength(2 * length) - 2 * length;
+    return skip(concat([pad(slice(kernels, 0, 0, channels), 2, 0, between), ahead], 2));
   }
 
   #steps(u: Tensor, state: Tensor, step: KernelStep) {
@@ -159,6 +176,6 @@ export class S4Layer extends Module {
     const dropped = dropout(active, share, options.train === true ? options.rng : undefined);
     const out = this.outputLinear[0]!.forward(dropped);
     if (finalActivation === "none") return { y: out, state };
-    return { y: mul(slice(out, 2, 0, dModel), sigmoid(slice(out, 2, dModel))), state };
+    return { y: glu(out), state };
   }
 }

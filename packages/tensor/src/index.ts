@@ -2,11 +2,13 @@ export { type CapturedFunction, capture, write } from "./capture.js";
 export { expectDType, fill, fromBytes, fromHost, ones, range, tensor, zeros } from "./create.js";
 export { type DispatchEvent, watchDispatch } from "./dispatch.js";
 export { clearPadding, type SegmentMarks, segmentMarks } from "./marks.js";
+export { gelu, glu } from "./ops/activation.js";
 export { type AdamWArguments, adamW } from "./ops/adamw.js";
 export { attention } from "./ops/attention.js";
 export { add, compare, div, logAddExp, maximum, minimum, mul, pow, sub, type TensorOrNumber } from "./ops/binary.js";
 export { causalConv1d } from "./ops/causal-conv1d.js";
 export { irfft, rfft } from "./ops/fft.js";
+export { fastFftLength, fftConvolution } from "./ops/fft-convolution.js";
 export { gatedOutput } from "./ops/gated-output.js";
 export { gather, pick, scatterAdd } from "./ops/gather.js";
 export { concat, pad, stack } from "./ops/join.js";
@@ -29,7 +31,6 @@ export {
   erf,
   exp,
   floor,
-  gelu,
   log,
   neg,
   reciprocal,

@@ -1,3 +1,4 @@
+import type { FloatDType } from "@mamba-ts/backend";
 import { add, div, linearCrossEntropy, reshape, sum, type Tensor, tensor } from "@mamba-ts/tensor";
 import type { Batch } from "./data.js";
 import type { CarriedState, LanguageModel } from "./model.js";
@@ -21,7 +22,14 @@ export function languageModelLoss<S extends CarriedState>(
     state,
     recompute = false,
     train = true,
-  }: { readonly state?: S | undefined; readonly recompute?: boolean; readonly train?: boolean } = {},
+    dtype,
+  }: {
+    readonly state?: S | undefined;
+    readonly recompute?: boolean;
+    readonly train?: boolean;
+    /** Of the activations, see the model's `forward`. */
+    readonly dtype?: FloatDType | undefined;
+  } = {},
 ): LossResult<S> {
   const inputs = tokens.map((row) => row.subarray(0, row.length - 1));
   const ids = segments?.map((row) => row.subarray(0, row.length - 1));
@@ -29,7 +37,7 @@ export function languageModelLoss<S extends CarriedState>(
     Array.from(row.subarray(1), (id, t) => (wanted?.[r]?.[t + 1] !== 0 && isTarget(segments?.[r], t + 1) ? id : -1)),
   );
   const counted = targets.reduce((n, id) => n + (id >= 0 ? 1 : 0), 0);
-  const result = model.forward(inputs, { logits: "none", train, recompute, state, segments: ids });
+  const result = model.forward(inputs, { logits: "none", train, recompute, state, segments: ids, dtype });
   const { hidden, penalty } = result; // [batch, length, dModel]
   const rows = reshape(hidden, [targets.length, hidden.shape.at(-1)!]);
   const losses = linearCrossEntropy(rows, model.headWeight, tensor(hidden.backend, Int32Array.from(targets)));

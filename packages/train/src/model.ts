@@ -1,3 +1,4 @@
+import type { FloatDType } from "@mamba-ts/backend";
 import type { Module } from "@mamba-ts/nn";
 import type { Tensor, TensorOwner } from "@mamba-ts/tensor";
 
@@ -19,6 +20,7 @@ export interface LanguageModel<S extends CarriedState> extends Module {
       readonly logits: "none";
       readonly train: boolean;
       readonly recompute: boolean;
+      readonly dtype?: FloatDType | undefined;
     },
   ): {
     readonly hidden: Tensor;

@@ -3,19 +3,29 @@ import { CheckpointError } from "@mamba-ts/backend";
 import { readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
 import { openSafetensorsFile, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import { keep, sameShape, type Tensor } from "@mamba-ts/tensor";
-import type { CarriedState } from "./model.js";
-import type { Trainer } from "./trainer.js";
+import type { CarriedState, LanguageModel } from "./model.js";
+import type { AdamW } from "./optimizer.js";
 
 const FORMAT = "mamba-ts.training.1";
+
+/** What a run continues from: a `Trainer`, or just the optimizer of a loop of one's own around `gradientStep`. */
+export interface TrainingState<S extends CarriedState = CarriedState> {
+  readonly optimizer: AdamW;
+  carried?: S | undefined;
+  /** Restores `carried`. */
+  readonly model?: Pick<LanguageModel<S>, "restoreState">;
+}
 
 /**
  * Saves weights, moments, the step and a carried state.
  * @param fingerprint - a string that names everything else the run depends on (configuration, data, seed); resuming compares it
+ * @param notes - anything the run wants back when it resumes, such as its curve
  */
 export async function saveTraining<S extends CarriedState>(
   path: string,
-  trainer: Trainer<S>,
+  trainer: TrainingState<S>,
   fingerprint: string,
+  notes = "",
 ): Promise<void> {
   const { optimizer } = trainer;
   const tensors: TensorToWrite[] = optimizer.names.flatMap((name, i) => [
@@ -25,18 +35,24 @@ export async function saveTraining<S extends CarriedState>(
   ]);
   const state = await trainer.carried?.save();
   if (state !== undefined) tensors.push({ name: "carried", dtype: "U8", shape: [state.length], bytes: () => state });
-  await saveSafetensors(path, tensors, { metadata: { format: FORMAT, step: String(trainer.step), fingerprint } });
+  await saveSafetensors(path, tensors, {
+    metadata: { format: FORMAT, step: String(optimizer.step), fingerprint, notes },
+  });
 }
 
-/** Brings a trainer to where `saveTraining` left it. Throws CheckpointError, and changes nothing, if the file does not belong to this run. */
+/**
+ * Brings a run to where `saveTraining` left it.
+ * @returns the notes that were saved with it
+ * @throws CheckpointError, and nothing has changed, if the file does not belong to this run
+ */
 export async function resumeTraining<S extends CarriedState>(
   path: string,
-  trainer: Trainer<S>,
+  trainer: TrainingState<S>,
   fingerprint: string,
-): Promise<void> {
+): Promise<string> {
   const source = await openSafetensorsFile(path);
   try {
-    const { format, step, fingerprint: saved } = source.metadata;
+    const { format, step, fingerprint: saved, notes = "" } = source.metadata;
     if (format !== FORMAT || !/^\d+$/.test(step ?? "")) throw new CheckpointError(`${path} is no training checkpoint`);
     if (saved !== fingerprint)
       throw new CheckpointError(`${path} belongs to another run:\n  saved   ${saved}\n  current ${fingerprint}`, {
@@ -61,13 +77,15 @@ export async function resumeTraining<S extends CarriedState>(
             `${path}: ${name} is ${t.dtype} [${t.shape.join(", ")}], the model's is ${target.dtype} [${target.shape.join(", ")}]`,
           );
       }
-      const carried = source.has("carried")
-        ? await trainer.model.restoreState(await source.bytes("carried"))
-        : undefined;
+      const hasCarried = source.has("carried");
+      if (hasCarried && trainer.model === undefined)
+        throw new CheckpointError(`${path} has a carried state, which this run cannot go on from`);
+      const carried = hasCarried ? await trainer.model!.restoreState(await source.bytes("carried")) : undefined;
       for (const [i, [, target]] of targets.entries()) target.assign(read[i]!);
       trainer.carried?.[Symbol.dispose]();
       trainer.carried = carried;
       optimizer.step = Number(step);
+      return notes;
     } finally {
       for (const t of read) t.dispose();
     }

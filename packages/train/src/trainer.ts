@@ -1,4 +1,4 @@
-import { InvalidArgumentError, NonFiniteError } from "@mamba-ts/backend";
+import { type FloatDType, InvalidArgumentError, NonFiniteError } from "@mamba-ts/backend";
 import { add, scope, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
 import type { Batch, BatchSource } from "./data.js";
 import { languageModelLoss } from "./loss.js";
@@ -19,6 +19,11 @@ export interface TrainerOptions {
   readonly carryState?: boolean;
   /** Keep only the blocks' inputs for the gradient, and compute the rest again. */
   readonly recompute?: boolean;
+  /**
+   * Of the activations: bf16 for mixed precision. Parameters, their gradients, the optimizer, the residual stream, the state and the loss
+   * stay float32, so that the loss needs no scaling. float32 by default.
+   */
+  readonly dtype?: FloatDType;
 }
 
 export interface StepReport {
@@ -114,13 +119,14 @@ export class Trainer<S extends CarriedState> implements Disposable {
     state: S | undefined,
     sum: readonly Tensor[] | undefined,
   ): { loss: Tensor; gradients: Tensor[]; carried: S | undefined } {
-    const { carryState = false, recompute = false } = this.options;
+    const { carryState = false, recompute = false, dtype } = this.options;
     return scope(() => {
       const { value, gradients } = valueAndGrad(
         () => {
           const { loss, state: after } = languageModelLoss(this.model, batch, {
             state: carryState ? state : undefined,
             recompute,
+            dtype,
           });
           return carryState ? { loss, after } : { loss, after: undefined };
         },

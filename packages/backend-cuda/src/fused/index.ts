@@ -4,7 +4,9 @@ import { causalConv1d } from "./causal-conv1d.js";
 import { adamw, kvAppend } from "./in-place.js";
 import { linear } from "./linear.js";
 import { linearCrossEntropy } from "./linear-cross-entropy.js";
+import { mambaStep } from "./mamba-step.js";
 import { layerNorm, rmsNorm } from "./norm.js";
+import { sample } from "./sample.js";
 import { selectiveScan } from "./selective-scan.js";
 
 /** Every operation that has kernels of its own. */
@@ -16,6 +18,8 @@ export function fusedOps(device: CudaDevice): FusedOps {
     layerNorm: layerNorm(device),
     linear: linear(device),
     linearCrossEntropy: linearCrossEntropy(device),
+    mambaStep: mambaStep(device),
+    sample: sample(device),
     adamw: adamw(device),
     kvAppend: kvAppend(device),
   };

@@ -3,7 +3,7 @@ import * as t from "@mamba-ts/tensor";
 import { at, build, type OpCase } from "../case.js";
 
 /** erf by its power series in float64: slow, and independent of how any backend does it. */
-function erf(x: number): number {
+export function erf(x: number): number {
   let [term, sum] = [x, x];
   for (let n = 1; n < 200; n++) {
     term *= (-x * x) / n;

@@ -1,5 +1,6 @@
 import * as t from "@mamba-ts/tensor";
 import { build, type OpCase } from "../case.js";
+import { erf } from "./elementwise.js";
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 const silu = (x: number): number => x * sigmoid(x);
@@ -182,14 +183,11 @@ function moeCase(
   };
 }
 
-function dft(n: number, f: (angle: number, j: number, k: number) => number, k: number): number {
-  let sum = 0;
-  for (let j = 0; j < n; j++) sum += f((2 * Math.PI * ((j * k) % n)) / n, j, k);
-  return sum;
-}
-
 function fftCases(n: number): OpCase[] {
   const bins = Math.floor(n / 2) + 1;
+  // Angles 2 pi j k / n, by j k modulo n.
+  const cos = Float64Array.from({ length: n }, (_, i) => Math.cos((2 * Math.PI * i) / n));
+  const sin = Float64Array.from({ length: n }, (_, i) => Math.sin((2 * Math.PI * i) / n));
   return [
     {
       op: "fft",
@@ -197,9 +195,12 @@ function fftCases(n: number): OpCase[] {
       inputs: (r) => ({ x: r.normal([2, n]) }),
       run: ({ x }) => ({ y: t.rfft(x!) }),
       oracle: ({ x }) => ({
-        y: build([2, bins, 2], ([i, k, part]) =>
-          dft(n, (angle, j) => x![i! * n + j]! * (part === 0 ? Math.cos(angle) : -Math.sin(angle)), k!),
-        ),
+        y: build([2, bins, 2], ([i, k, part]) => {
+          const wave = part === 0 ? cos : sin;
+          let sum = 0;
+          for (let j = 0; j < n; j++) sum += x![i! * n + j]! * wave[(j * k!) % n]!;
+          return part === 0 ? sum : -sum;
+        }),
       }),
     },
     {
@@ -212,15 +213,59 @@ function fftCases(n: number): OpCase[] {
           let sum = 0;
           for (let k = 0; k < bins; k++) {
             const count = k === 0 || 2 * k === n ? 1 : 2;
-            const angle = (2 * Math.PI * ((j! * k) % n)) / n;
+            const at = (j! * k) % n;
             const imaginary = count === 1 ? 0 : y![(i! * bins + k) * 2 + 1]!;
-            sum += count * (y![(i! * bins + k) * 2]! * Math.cos(angle) - imaginary * Math.sin(angle));
+            sum += count * (y![(i! * bins + k) * 2]! * cos[at]! - imaginary * sin[at]!);
           }
           return sum / n;
         }),
       }),
     },
   ];
+}
+
+function activationCase(kind: "gelu" | "glu", shape: readonly number[]): OpCase {
+  const width = shape.at(-1)! / 2;
+  return {
+    op: "activation",
+    name: `${kind} [${shape}]`,
+    inputs: (r) => ({ x: r.normal(shape) }),
+    run: ({ x }) => ({ y: kind === "gelu" ? t.gelu(t.mul(x!, 2)) : t.glu(x!) }),
+    oracle: ({ x }) => ({
+      y:
+        kind === "gelu"
+          ? Float64Array.from(x!, (v) => v * (1 + erf(v * Math.SQRT2)))
+          : Float64Array.from({ length: x!.length / 2 }, (_, i) => {
+              const at = 2 * (i - (i % width)) + (i % width);
+              return x![at]! * sigmoid(x![at + width]!);
+            }),
+    }),
+  };
+}
+
+/** Causal, with fewer taps than samples, circular, and of many channels; sizes that need every kind of transform. */
+function fftConvolutionCase(
+  [batch, length, heads]: readonly [number, number, number],
+  [channels, taps]: readonly [number, number],
+  size?: number,
+): OpCase {
+  const period = size ?? t.fastFftLength(length + taps - 1);
+  return {
+    op: "fftConvolution",
+    name: `fftConvolution [${[batch, length, heads]}], ${channels} kernels of ${taps} taps a head${size === undefined ? "" : `, circular in ${size}`}`,
+    inputs: (r) => ({ u: r.normal([batch, length, heads]), kernel: r.normal([channels, heads, taps]) }),
+    run: ({ u, kernel }) => ({ y: t.fftConvolution(u!, kernel!, size === undefined ? {} : { size }) }),
+    oracle: ({ u, kernel }) => ({
+      y: build([batch, length, channels, heads], ([b, i, c, h]) => {
+        let sum = 0;
+        for (let s = 0; s < length; s++) {
+          const tap = (i! - s + period) % period;
+          if (tap < taps) sum += kernel![(c! * heads + h!) * taps + tap]! * u![(b! * length + s) * heads + h!]!;
+        }
+        return sum;
+      }),
+    }),
+  };
 }
 
 export const layerCases: readonly OpCase[] = [
@@ -251,4 +296,15 @@ export const layerCases: readonly OpCase[] = [
   moeCase(70, 2, 2, true, "silu", true),
   moeCase(1, 5, 2, false, "silu", false),
   ...[1, 2, 7, 12, 42, 65, 67, 128, 130, 180].flatMap(fftCases),
+  activationCase("gelu", [3, 7]),
+  activationCase("gelu", [1, 2, 65]),
+  activationCase("glu", [3, 14]),
+  activationCase("glu", [2, 1, 130]),
+  fftConvolutionCase([2, 5, 3], [1, 5]),
+  fftConvolutionCase([3, 17, 6], [2, 9]),
+  fftConvolutionCase([1, 1, 1], [1, 1]),
+  fftConvolutionCase([2, 11, 5], [3, 11]),
+  fftConvolutionCase([2, 6, 4], [1, 14], 14),
+  fftConvolutionCase([1, 20, 9], [2, 22], 22),
+  fftConvolutionCase([2, 30, 2], [1, 58], 58),
 ];

@@ -2,43 +2,66 @@ import { causalConv1d as convOracle, selectiveScan as scanOracle } from "@mamba-
 import * as t from "@mamba-ts/tensor";
 import type { OpCase } from "../case.js";
 
-const d = { batch: 2, length: 1, dModel: 4, dInner: 6, dState: 3, dConv: 4, dtRank: 2 };
+const small = { batch: 2, length: 1, dModel: 4, dInner: 6, dState: 3, dConv: 4, dtRank: 2 };
+/** Rows that fill whole vectors, and more sequences than kernels for a few take. */
+const larger = { batch: 6, length: 1, dModel: 40, dInner: 72, dState: 16, dConv: 3, dtRank: 8 };
+type Sizes = typeof small;
 const eps = 1e-5;
 
+interface StepOptions {
+  readonly norm: "rms" | "layer";
+  readonly inner?: "none" | "plain" | "weighted";
+  readonly inPlace?: boolean;
+  readonly bias?: boolean;
+  readonly sizes?: Sizes;
+  /** Weights that bf16 holds exactly are given in it, where the backend has it. */
+  readonly half?: boolean;
+}
+
 /** A whole block at length 1; `inner` also normalises dt, B and C. */
-function stepCase(
-  norm: "rms" | "layer",
-  inner: "none" | "plain" | "weighted",
-  inPlace: boolean,
-  bias: boolean,
-): OpCase {
+function stepCase(options: StepOptions): OpCase {
+  const { norm, inner = "none", inPlace = false, bias = false, sizes = small, half = false } = options;
+  const { batch, dModel, dInner, dState, dConv, dtRank } = sizes;
+  const width = dtRank + 2 * dState;
+  const details = [inPlace ? "in place" : "", bias ? "biases" : "", half ? "weights in bf16" : ""];
   return {
     op: "mambaStep",
-    name: `mambaStep ${norm} norm, inner norm ${inner}${inPlace ? ", in place" : ""}${bias ? ", biases" : ""}`,
+    name: [`mambaStep ${norm} norm, inner norm ${inner}, batch ${batch}`, ...details.filter((x) => x)].join(", "),
     noGradient: true,
-    inputs: (r) => ({
-      x: r.normal([2, 1, 4]),
-      update: r.normal([2, 1, 4]),
-      normWeight: r.normal([4]),
-      ...(norm === "layer" ? { normBias: r.normal([4]) } : {}),
-      inProj: r.normal([12, 4]),
-      convWeight: r.normal([6, 4]),
-      xProj: r.normal([8, 6]),
-      dtProj: r.normal([6, 2]),
-      dtBias: r.normal([6]),
-      A_log: r.normal([6, 3]),
-      D: r.normal([6]),
-      outProj: r.normal([4, 6]),
-      ...(bias ? { inBias: r.normal([12]), convBias: r.normal([6]), outBias: r.normal([4]) } : {}),
-      ...(inner === "weighted" ? { dtNorm: r.normal([2]), bNorm: r.normal([3]), cNorm: r.normal([3]) } : {}),
-      convState: r.normal([2, 3, 6]),
-      ssmState: r.normal([2, 6, 3]),
-    }),
-    run: (args) => {
+    inputs: (r) => {
+      const weight = (shape: number[]) =>
+        half ? r.lattice(shape, -1, 1, 0) : r.normal(shape, 2 / Math.sqrt(shape[1]!));
+      return {
+        x: r.normal([batch, 1, dModel]),
+        update: r.normal([batch, 1, dModel]),
+        normWeight: r.normal([dModel]),
+        ...(norm === "layer" ? { normBias: r.normal([dModel]) } : {}),
+        inProj: weight([2 * dInner, dModel]),
+        convWeight: r.normal([dInner, dConv]),
+        xProj: weight([width, dInner]),
+        dtProj: weight([dInner, dtRank]),
+        dtBias: r.normal([dInner]),
+        A_log: r.normal([dInner, dState]),
+        D: r.normal([dInner]),
+        outProj: weight([dModel, dInner]),
+        ...(bias ? { inBias: r.normal([2 * dInner]), convBias: r.normal([dInner]), outBias: r.normal([dModel]) } : {}),
+        ...(inner === "weighted"
+          ? { dtNorm: r.normal([dtRank]), bNorm: r.normal([dState]), cNorm: r.normal([dState]) }
+          : {}),
+        convState: r.normal([batch, dConv - 1, dInner]),
+        ssmState: r.normal([batch, dInner, dState]),
+      };
+    },
+    run: (given, backend) => {
+      const isHalf = half && backend.dtypes.has("bf16") && given["x"]!.dtype === "float32";
+      const halves = ["inProj", "xProj", "dtProj", "outProj"].map((k) => [k, t.cast(given[k]!, "bf16")] as const);
+      const args = isHalf ? { ...given, ...Object.fromEntries(halves) } : given;
+      const dtype = args["x"]!.dtype as "float32";
       const descriptor = {
-        ...d,
-        dtype: args["x"]!.dtype as "float32",
-        weightDtype: args["x"]!.dtype,
+        ...sizes,
+        dtype,
+        weightDtype: args["inProj"]!.dtype,
+        innerDtype: dtype,
         norm,
         normEps: eps,
         innerNorm: inner,
@@ -48,7 +71,7 @@ function stepCase(
       const { residual, update, convState, ssmState } = t.mambaStep(
         args as unknown as t.MambaStepArguments,
         descriptor,
-        () => compose(args, norm, inner),
+        () => compose(args, norm, inner, sizes),
       );
       return {
         out: update === undefined ? residual : t.add(residual, update),
@@ -56,7 +79,7 @@ function stepCase(
         ssmState: t.copy(ssmState),
       };
     },
-    oracle: (args) => oracle(args, norm, inner),
+    oracle: (args) => oracle(args, norm, inner, sizes),
   };
 }
 
@@ -64,10 +87,11 @@ function compose(
   a: { readonly [name: string]: t.Tensor },
   norm: "rms" | "layer",
   inner: "none" | "plain" | "weighted",
+  { dInner, dtRank, dState }: Sizes,
 ): t.MambaStepResult {
   const normed = norm === "rms" ? t.rmsNorm : t.layerNorm;
   const { y, sum } = normed({ x: a["update"]!, residual: a["x"]!, weight: a["normWeight"], bias: a["normBias"], eps });
-  const [x, z] = t.split(t.linear(y, a["inProj"]!, { bias: a["inBias"] }), [6, 6]) as [t.Tensor, t.Tensor];
+  const [x, z] = t.split(t.linear(y, a["inProj"]!, { bias: a["inBias"] }), [dInner, dInner]) as [t.Tensor, t.Tensor];
   const conv = t.causalConv1d({
     x,
     weight: a["convWeight"]!,
@@ -75,7 +99,7 @@ function compose(
     initialState: a["convState"],
     activation: "silu",
   });
-  let parts = t.split(t.linear(conv.y, a["xProj"]!), [2, 3, 3]);
+  let parts = t.split(t.linear(conv.y, a["xProj"]!), [dtRank, dState, dState]);
   if (inner !== "none")
     parts = parts.map((p, i) => t.rmsNorm({ x: p, weight: [a["dtNorm"], a["bNorm"], a["cNorm"]][i], eps }).y);
   const [dt, B, C] = parts as [t.Tensor, t.Tensor, t.Tensor];
@@ -138,47 +162,57 @@ function columns(x: Float64Array, width: number, start: number, end: number): Fl
   return x.filter((_, i) => i % width >= start && i % width < end);
 }
 
-function oracle(a: Numbers, norm: "rms" | "layer", inner: "none" | "plain" | "weighted") {
+function oracle(
+  a: Numbers,
+  norm: "rms" | "layer",
+  inner: "none" | "plain" | "weighted",
+  { batch, dModel, dInner, dState, dConv, dtRank }: Sizes,
+) {
   const wide = (name: string): Float64Array => Float64Array.from(a[name]!);
   const sum = Float64Array.from(a["x"]!, (v, i) => v + a["update"]![i]!);
-  const xz = project(normalise(sum, 4, a["normWeight"], a["normBias"], norm === "layer"), a["inProj"]!, 4, a["inBias"]);
-  const shape = { batch: 2, length: 1 };
+  const normed = normalise(sum, dModel, a["normWeight"], a["normBias"], norm === "layer");
+  const xz = project(normed, a["inProj"]!, dModel, a["inBias"]);
+  const shape = { batch, length: 1 };
   const conv = convOracle({
     ...shape,
-    channels: 6,
-    width: 4,
-    x: columns(xz, 12, 0, 6),
+    channels: dInner,
+    width: dConv,
+    x: columns(xz, 2 * dInner, 0, dInner),
     weight: wide("convWeight"),
     ...(a["convBias"] === undefined ? {} : { bias: wide("convBias") }),
     initialState: wide("convState"),
     activation: "silu",
   });
-  const dbc = project(conv.y, a["xProj"]!, 6);
+  const dbc = project(conv.y, a["xProj"]!, dInner);
+  const width = dtRank + 2 * dState;
   const part = (start: number, end: number, weight: string): Float64Array => {
-    const p = columns(dbc, 8, start, end);
+    const p = columns(dbc, width, start, end);
     return inner === "none" ? p : normalise(p, end - start, a[weight]);
   };
   const scan = scanOracle({
     ...shape,
-    dInner: 6,
-    dState: 3,
+    dInner,
+    dState,
     x: conv.y,
-    delta: project(part(0, 2, "dtNorm"), a["dtProj"]!, 2),
+    delta: project(part(0, dtRank, "dtNorm"), a["dtProj"]!, dtRank),
     A: wide("A_log").map((v) => -Math.exp(v)),
-    B: part(2, 5, "bNorm"),
-    C: part(5, 8, "cNorm"),
+    B: part(dtRank, dtRank + dState, "bNorm"),
+    C: part(dtRank + dState, width, "cNorm"),
     D: wide("D"),
-    z: columns(xz, 12, 6, 12),
+    z: columns(xz, 2 * dInner, dInner, 2 * dInner),
     deltaBias: wide("dtBias"),
     softplus: true,
     initialState: wide("ssmState"),
   });
-  const update = project(scan.y, a["outProj"]!, 6, a["outBias"]);
+  const update = project(scan.y, a["outProj"]!, dInner, a["outBias"]);
   return { out: sum.map((v, i) => v + update[i]!), convState: conv.finalState, ssmState: scan.finalState };
 }
 
 export const mambaStepCases: readonly OpCase[] = [
-  stepCase("rms", "none", false, true),
-  stepCase("layer", "plain", true, false),
-  stepCase("rms", "weighted", false, false),
+  stepCase({ norm: "rms", bias: true }),
+  stepCase({ norm: "layer", inner: "plain", inPlace: true }),
+  stepCase({ norm: "rms", inner: "weighted" }),
+  stepCase({ norm: "rms", sizes: larger, inPlace: true, bias: true }),
+  stepCase({ norm: "layer", inner: "weighted", sizes: { ...larger, batch: 3 }, half: true }),
+  stepCase({ norm: "rms", sizes: { ...larger, batch: 1, dState: 5 }, half: true, bias: true }),
 ];

@@ -1,7 +1,9 @@
 import type { FusedOps } from "@mamba-ts/backend";
 import type { WasmMemory } from "../runtime/memory.js";
+import { activation } from "./activation.js";
 import { attention } from "./attention.js";
 import { causalConv1d } from "./causal-conv1d.js";
+import { fft, fftConvolution } from "./fft.js";
 import { gatedOutput } from "./gated-output.js";
 import { adamw, kvAppend } from "./in-place.js";
 import { linear } from "./linear.js";
@@ -18,12 +20,15 @@ export function fusedOps(memory: WasmMemory): FusedOps {
     selectiveScan: selectiveScan(memory),
     causalConv1d: causalConv1d(memory),
     gatedOutput: gatedOutput(memory),
+    activation: activation(memory),
     rmsNorm: rmsNorm(memory),
     layerNorm: layerNorm(memory),
     linear: linear(memory),
     linearCrossEntropy: linearCrossEntropy(memory),
     attention: attention(memory),
     moe: moe(memory),
+    fft: fft(memory),
+    fftConvolution: fftConvolution(memory),
     mambaStep: mambaStep(memory),
     adamw: adamw(memory),
     kvAppend: kvAppend(memory),

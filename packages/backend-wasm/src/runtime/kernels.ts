@@ -64,6 +64,8 @@ export interface Kernels {
   readonly gated_output_backward: Call<
     [...["gy", "gx", "gz", "gD", "g", "y", "x", "D", "z", "zStride"], ...["rows", "channels"]]
   >;
+  readonly activation: Call<["y", "x", "stride", "rows", "width", "kind"]>;
+  readonly activation_backward: Call<["gx", "gy", "x", "stride", "rows", "width", "kind"]>;
   readonly cross_entropy: Call<["loss", "logSums", "logits", "targets", "rows", "vocab"]>;
   readonly cross_entropy_backward: Call<["logits", "targets", "g", "logSums", "rows", "vocab"]>;
   readonly adamw: Call<
@@ -74,6 +76,9 @@ export interface Kernels {
   >;
   readonly attention: Call<["y", "logSums", "words", "scale"]>;
   readonly attention_backward: Call<["gq", "gk", "gv", "gy", "y", "logSums", "words", "scale"]>;
+  readonly fft: Call<["y", "x", "words", "edge", "inner"]>;
+  readonly fft_convolution: Call<["y", "words"]>;
+  readonly fft_convolution_backward: Call<["gu", "gKernel", "gy", "words"]>;
   readonly moe: Call<["y", "words"]>;
   readonly sample: Call<["token", "logprob", "logits", "scratch", "words", "temperature", "topP", "minP"]>;
 }

@@ -24,9 +24,27 @@ export function inFloat32(
   return { buf, done: () => memory.free(buf) };
 }
 
-/** Threads that share an output of a matrix-vector product: as many as still have something to do. */
-export function lanesFor(k: number): number {
-  return k >= 512 ? 32 : k >= 128 ? 16 : 8;
+/** Elements that a thread reads at once, by format. */
+const perPiece: { readonly [K in DType]?: number } = { float32: 4, f16: 8, bf16: 8, q8_0: 16 };
+/** Threads that fill a large device. */
+const MANY_THREADS = 2 ** 16;
+
+/** Threads that share an output of a matrix-vector product: enough to fill the device, and each with something to read. */
+export function lanesFor(outputs: number, k: number, weight: DType): number {
+  const pieces = k / perPiece[weight]!;
+  let lanes = 8;
+  while (
+    lanes < 256 &&
+    pieces / lanes > 1 &&
+    (lanes < 32 ? pieces / lanes > 4 || lanes * outputs < MANY_THREADS : lanes * outputs < MANY_THREADS)
+  )
+    lanes *= 2;
+  return lanes;
+}
+
+/** Elements of a vector of k that lie in workgroup memory at once: a power of two, 8 KiB at most. */
+export function stageFor(k: number): number {
+  return Math.max(64, Math.min(2048, 2 ** Math.ceil(Math.log2(k))));
 }
 
 /** Workgroups in a grid whose third dimension counts rows. */
@@ -45,13 +63,18 @@ export function matvec(
   y: WebGpuBuf,
   { rows, k, n }: { readonly rows: number; readonly k: number; readonly n: number },
 ): void {
-  const LANES = lanesFor(k);
+  const LANES = lanesFor(n, k, weight.dtype);
   memory.gpu.run(
     "linear/matvec",
     { x: x.buf, weight: memory.own(weight.buf), bias, y },
     { k, n, x_start: x.start, x_pitch: x.pitch },
     {
-      constants: { WEIGHT: weightFormats[weight.dtype]!, HAS_BIAS: Number(bias !== undefined), LANES },
+      constants: {
+        WEIGHT: weightFormats[weight.dtype]!,
+        HAS_BIAS: Number(bias !== undefined),
+        LANES,
+        STAGE: stageFor(k),
+      },
       grid: matvecGrid(n, LANES, rows),
     },
   );

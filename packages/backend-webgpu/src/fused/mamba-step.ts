@@ -1,7 +1,7 @@
 import type { FusedOps, MambaStepDescriptor, Operand } from "@mamba-ts/backend";
 import { cast } from "../primitives/cast.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
-import { lanesFor, matvec, matvecGrid, weightFormats } from "./linear.js";
+import { lanesFor, matvec, matvecGrid, stageFor, weightFormats } from "./linear.js";
 import { optional } from "./operands.js";
 
 type Op = NonNullable<FusedOps["mambaStep"]>;
@@ -11,7 +11,7 @@ type Args = Parameters<Op["forward"]>[0];
 const MAX_BATCH = 8;
 /** in-project.wgsl and advance.wgsl. */
 const BINDINGS = 10;
-const MAX_INNER_WIDTH = 1024;
+const MAX_INNER_WIDTH = 2048;
 
 /** A whole block at length 1 in four dispatches: see kernels/mamba-step. */
 export function mambaStep(memory: WebGpuMemory): Op {
@@ -48,7 +48,7 @@ function forward(memory: WebGpuMemory, args: Args, d: MambaStepDescriptor) {
   const HAS_UPDATE = Number(residual !== undefined);
 
   const xz = memory.alloc(batch * 2 * dInner, "float32");
-  const inLanes = lanesFor(dModel);
+  const inLanes = lanesFor(2 * dInner, dModel, args.inProj.dtype);
   gpu.run(
     "mamba-step/in-project",
     {
@@ -69,6 +69,7 @@ function forward(memory: WebGpuMemory, args: Args, d: MambaStepDescriptor) {
         HAS_IN_BIAS: Number(args.inBias !== undefined),
         HAS_CONV_BIAS: Number(args.convBias !== undefined),
         LANES: inLanes,
+        STAGE: stageFor(dModel),
       },
       grid: matvecGrid(2 * dInner, inLanes, batch),
     },
@@ -96,14 +97,14 @@ function forward(memory: WebGpuMemory, args: Args, d: MambaStepDescriptor) {
       constants: {
         WEIGHT: weightFormats[args.dtProj.dtype]!,
         INNER_NORM: ["none", "plain", "weighted"].indexOf(d.innerNorm),
-        WIDTH: width,
+        STAGE: stageFor(width),
       },
       grid: [Math.ceil(dInner / 16), 1, batch],
     },
   );
 
   const out = memory.alloc(batch * dModel, "float32");
-  const outLanes = lanesFor(dInner);
+  const outLanes = lanesFor(dModel, dInner, args.outProj.dtype);
   gpu.run(
     "mamba-step/out-project",
     { x, residual, xz, weight: memory.own(args.outProj.buf), out_bias: small(args.outBias), out },
@@ -114,6 +115,7 @@ function forward(memory: WebGpuMemory, args: Args, d: MambaStepDescriptor) {
         HAS_UPDATE,
         HAS_BIAS: Number(args.outBias !== undefined),
         LANES: outLanes,
+        STAGE: stageFor(dInner),
       },
       grid: matvecGrid(dModel, outLanes, batch),
     },

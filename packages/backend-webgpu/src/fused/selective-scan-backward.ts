@@ -3,19 +3,19 @@ import { reduceMiddle } from "../primitives/axis.js";
 import { place } from "../primitives/shape.js";
 import type { WebGpuMemory } from "../storage.js";
 import { gridOf, optional, rowsOf, splitsFor } from "./operands.js";
-import { CHUNK, flagsOf, packSmall, type ScanArgs, slotSize } from "./selective-scan-shared.js";
+import { CHUNK, flagsOf, lanesOf, packSmall, type ScanArgs, STRETCH, slotSize } from "./selective-scan-shared.js";
 
 type Op = NonNullable<FusedOps["selectiveScan"]>;
 type Backward = NonNullable<Op["backward"]>;
 type Name = keyof ReturnType<Backward>;
 
-/** How many channels share a workgroup, and how many tokens' states a thread keeps, so that workgroup memory stays below 16 KiB. */
+/** How many channels share a workgroup, so that its memory stays below 16 KiB. */
 function shapeOf({ dState, dInner, groups, batch, length }: SelectiveScanDescriptor) {
-  const [CHANNELS, SUB] = dState <= 16 ? [32, 16] : dState <= 32 ? [16, 16] : [8, 8];
+  const CHANNELS = dState <= 16 ? 32 : dState <= 32 ? 16 : 8;
   const tiles = Math.ceil(dInner / groups / CHANNELS);
   const workgroups = tiles * groups * batch;
-  const splits = splitsFor(workgroups, length, 4 * CHUNK);
-  return { CHANNELS, SUB, tiles, workgroups, splits };
+  const splits = splitsFor(workgroups, length, 4 * STRETCH);
+  return { CHANNELS, tiles, workgroups, splits };
 }
 
 function partsOf(d: SelectiveScanDescriptor): number[] {
@@ -31,6 +31,7 @@ function partsOf(d: SelectiveScanDescriptor): number[] {
     perPart * dState,
     perPart,
     perPart,
+    slotSize(d),
   ];
 }
 
@@ -50,8 +51,8 @@ export function scanBackward(
 ): ReturnType<Backward> {
   const { gpu } = memory;
   const { batch, length, dInner, dState, groups } = d;
-  const { CHANNELS, SUB, tiles, workgroups, splits } = shapeOf(d);
-  const stretch = Math.ceil(Math.ceil(length / splits) / CHUNK) * CHUNK;
+  const { CHANNELS, tiles, workgroups, splits } = shapeOf(d);
+  const stretch = Math.ceil(Math.ceil(length / splits) / STRETCH) * STRETCH;
   const slot = slotSize(d);
   const small = packSmall(memory, args, d, true);
   const states = memory.own(saved[0]!);
@@ -89,17 +90,19 @@ export function scanBackward(
     z_start: z.start,
     z_pitch: z.pitch,
   };
-  const sums = memory.alloc(splits * batch * dInner, "float32");
-  const ends = { constants: { D_STATE: dState }, grid: gridOf(Math.ceil((batch * dInner) / 64), splits) };
-  gpu.run("selective-scan/backward-ends", { ...inputs, sums }, common, ends);
-  const carries = { count: slot, channels: batch * dInner, d_state: dState, splits, d_inner: dInner };
-  const reversed = { constants: { IS_REVERSED: 1 }, threads: slot };
-  gpu.run("selective-scan/carries", { small: small.buf, sums, states: carry }, carries, reversed);
-  memory.free(sums);
+  if (splits > 1) {
+    const sums = memory.alloc(splits * batch * dInner, "float32");
+    const ends = { constants: { D_STATE: dState }, grid: gridOf(Math.ceil((batch * dInner) / 64), splits) };
+    gpu.run("selective-scan/backward-ends", { ...inputs, sums }, common, ends);
+    const carries = { count: slot, channels: batch * dInner, d_state: dState, splits, d_inner: dInner };
+    const reversed = { constants: { IS_REVERSED: 1 }, threads: slot };
+    gpu.run("selective-scan/carries", { small: small.buf, sums, states: carry }, carries, reversed);
+    memory.free(sums);
+  }
 
   const { bufs, starts } = memory.allocTogether(partsOf(d));
-  const [gx, gdelta, gz, gbc, ga, gd, gbias] = bufs as [Handle, Handle, Handle, Handle, Handle, Handle, Handle];
-  const [gx_at, gdelta_at, gz_at, gbc_at, ga_at, gd_at, gbias_at] = starts as Seven;
+  const [gx, gdelta, gz, gbc, ga, gd, gbias, gh] = bufs as Eight<Handle>;
+  const [gx_at, gdelta_at, gz_at, gbc_at, ga_at, gd_at, gbias_at, gh_at] = starts as Eight<number>;
   gpu.run(
     "selective-scan/backward",
     { ...inputs, x: memory.own(args.x.buf), states, grads: { physical: gx.physical, offset: 0 } },
@@ -111,9 +114,12 @@ export function scanBackward(
       b_at: small.b_at,
       x_start: x.start,
       x_pitch: x.pitch,
-      ...{ gx_at, gdelta_at, gz_at, gbc_at, ga_at, gd_at, gbias_at },
+      ...{ gx_at, gdelta_at, gz_at, gbc_at, ga_at, gd_at, gbias_at, gh_at },
     },
-    { constants: { D_STATE: dState, CHANNELS, SUB }, grid: gridOf(workgroups, splits) },
+    {
+      constants: { D_STATE: dState, CHUNK, LANES: lanesOf(dState), CHANNELS, ROUND: 2 },
+      grid: gridOf(workgroups, splits),
+    },
   );
   const grads: { [K in Name]?: Buf } = { x: gx, delta: gdelta };
   if (d.hasZ) grads.z = gz;
@@ -130,11 +136,8 @@ export function scanBackward(
   if (needs.has("A")) grads.A = reduceMiddle(memory, "sum", ga, "float32", 1, parts, dInner * dState);
   if (needs.has("D")) grads.D = reduceMiddle(memory, "sum", gd, "float32", 1, parts, dInner);
   if (needs.has("deltaBias")) grads.deltaBias = reduceMiddle(memory, "sum", gbias, "float32", 1, parts, dInner);
-  if (needs.has("initialState")) {
-    const gInitial = memory.alloc(slot, "float32");
-    place(memory, carry, gInitial, { rows: 1, run: slot, x_pitch: 0, y_start: 0, y_pitch: 0 });
-    grads.initialState = gInitial;
-  }
+  if (needs.has("initialState")) grads.initialState = gh;
+  else memory.free(gh);
   for (const buf of [small.buf, carry, gbc, ga, gd, gbias]) memory.free(buf);
   for (const name of Object.keys(grads) as Name[])
     if (!needs.has(name)) {
@@ -145,4 +148,4 @@ export function scanBackward(
 }
 
 type Handle = ReturnType<WebGpuMemory["alloc"]>;
-type Seven = [number, number, number, number, number, number, number];
+type Eight<T> = [T, T, T, T, T, T, T, T];

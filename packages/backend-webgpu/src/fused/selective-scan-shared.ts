@@ -6,8 +6,15 @@ import { optional } from "./operands.js";
 
 export type ScanArgs = Parameters<NonNullable<FusedOps["selectiveScan"]>["forward"]>[0];
 
-/** States are kept before every so many tokens: CHUNK in kernels/common/scan.wgsl. */
-export const CHUNK = 32;
+/** States are kept before every so many tokens. */
+export const CHUNK = 8;
+/** Stretches of a sequence are multiples of it. */
+export const STRETCH = 32;
+
+/** Threads that share a channel, four states each at least. */
+export function lanesOf(dState: number): number {
+  return dState <= 4 ? 1 : dState <= 8 ? 2 : 4;
+}
 
 /** Numbers in the states of all channels. */
 export function slotSize({ batch, dInner, dState }: SelectiveScanDescriptor): number {

@@ -37,6 +37,11 @@ export class BufferPool {
     readonly maxBytes: number,
   ) {}
 
+  /** Bytes in use and lying ready. */
+  get use(): { readonly usedBytes: number; readonly freeBytes: number } {
+    return { usedBytes: this.#usedBytes, freeBytes: this.#freeBytes };
+  }
+
   /** @param idle - only one that the commands of this batch do not use: host writes overtake commands that are not submitted */
   take(bytes: number, idle?: number): Physical {
     const size = Math.min(sizeClass(bytes), Math.max(bytes, this.maxBytes - (this.maxBytes % LEAST)));

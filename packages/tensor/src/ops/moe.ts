@@ -8,12 +8,13 @@ import { scope } from "../scope.js";
 import { expectRank, expectShape } from "../shape.js";
 import { vjp } from "../tape.js";
 import type { Tensor } from "../tensor.js";
+import { gelu } from "./activation.js";
 import { add, compare, mul, sub } from "./binary.js";
 import { gather, scatterAdd } from "./gather.js";
 import { linearScan } from "./linear-scan.js";
 import { matmul } from "./matmul.js";
 import { sum } from "./reduce.js";
-import { accumulationDType, cast, floor, gelu, relu, silu } from "./unary.js";
+import { accumulationDType, cast, floor, relu, silu } from "./unary.js";
 import { reshape, slice, unsqueeze } from "./view.js";
 import { where } from "./where.js";
 

@@ -48,13 +48,6 @@ export const erf = (x: Tensor): Tensor =>
 export const silu: (x: Tensor) => Tensor = scoped((x) => mul(x, sigmoid(x)));
 /** max(x, 0) */
 export const relu: (x: Tensor) => Tensor = scoped((x) => where(compare("gt", x, 0), x, 0));
-/** x Phi(x), with the exact normal distribution function (arXiv:1606.08415). */
-export const gelu: (x: Tensor) => Tensor = scoped((x) => mul(mul(x, 0.5), addOne(erf(mul(x, Math.SQRT1_2)))));
-
-function addOne(x: Tensor): Tensor {
-  return sub(x, -1);
-}
-
 /** Converts the dtype; the gradient is converted back. Returns `x` itself where nothing changes. */
 export function cast(x: Tensor, to: Tensor["dtype"]): Tensor {
   if (x.dtype === to) return x;

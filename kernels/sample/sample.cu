@@ -1,0 +1,113 @@
+// Draws one token a row of logits [batch, vocab]: temperature, then top-k, top-p and min-p, then the largest of score + Gumbel noise; a block a row.
+// The thresholds of top-k and top-p are found by bisection over the bits of the logits, ordered as integers: exact, without sorting.
+// Noise: Philox4x32-10 (Salmon et al., SC 2011) with counter (index / 4, counter) and key seed, as the host makes it. Bytes: the logits once without
+// top-k and top-p, from the cache again for each bit with them.
+#include "../common/types.cuh"
+
+using u32 = unsigned;
+using u64 = unsigned long long;
+
+__device__ __forceinline__ u32 randomWord(u64 index, u64 seed, u64 counter) {
+  const u64 block = index / 4;
+  u32 c[4] = {(u32)block, (u32)(block >> 32), (u32)counter, (u32)(counter >> 32)};
+  u32 k0 = (u32)seed, k1 = (u32)(seed >> 32);
+#pragma unroll
+  for (int round = 0; round < 10; round++) {
+    const u32 high0 = __umulhi(0xd2511f53u, c[0]), low0 = 0xd2511f53u * c[0], high1 = __umulhi(0xcd9e8d57u, c[2]), low1 = 0xcd9e8d57u * c[2];
+    const u32 c1 = c[1], c3 = c[3];
+    c[0] = high1 ^ c1 ^ k0, c[1] = low1, c[2] = high0 ^ c3 ^ k1, c[3] = low0;
+    k0 += 0x9e3779b9u, k1 += 0xbb67ae85u;
+  }
+  const int which = (int)(index % 4);
+  return which == 0 ? c[0] : which == 1 ? c[1] : which == 2 ? c[2] : c[3];
+}
+// In float64, as on the host: equal scores but for rounding choose the same token.
+__device__ __forceinline__ double gumbel(u32 word) { return -log(-log((word + 0.5) / 4294967296.0)); }
+
+// Floats in order as unsigned integers; NaN counts as largest.
+__device__ __forceinline__ u32 order(float x) {
+  if (x != x) return ~0u;
+  const u32 u = __float_as_uint(x);
+  return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+struct Candidate {
+  double score;
+  int at;
+};
+// The larger; the first among equals; NaN is larger than anything.
+__device__ __forceinline__ Candidate better(Candidate a, Candidate b) {
+  if (b.at < 0) return a;
+  if (a.at < 0) return b;
+  const bool nanA = a.score != a.score, nanB = b.score != b.score;
+  if (nanA || nanB) return nanA && nanB ? (a.at < b.at ? a : b) : nanA ? a : b;
+  return b.score > a.score || (b.score == a.score && b.at < a.at) ? b : a;
+}
+__device__ Candidate bestOfAll(Candidate own, Candidate* scratch) {
+  for (int step = 16; step > 0; step >>= 1)
+    own = better(own, {__shfl_xor_sync(~0u, own.score, step), __shfl_xor_sync(~0u, own.at, step)});
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = own;
+  __syncthreads();
+  Candidate best = scratch[0];
+  for (int w = 1; w < blockDim.x / 32; w++) best = better(best, scratch[w]);
+  return best;
+}
+
+// The largest key in [low, high] for which the logits at or above it are worth `wanted`.
+template <class F> __device__ u32 bisect(const float* row, int vocab, u32 low, u32 high, float wanted, float* sums, F worth) {
+  for (int bit = 0; bit < 32; bit++) {
+    const u32 mid = low + (high - low) / 2 + ((high - low) & 1);
+    float own = 0;
+    for (int v = threadIdx.x; v < vocab; v += blockDim.x)
+      if (order(row[v]) >= mid) own += worth(row[v]);
+    if (blockSum(own, sums) >= wanted) low = mid;
+    else high = max(low, mid - 1);
+  }
+  return low;
+}
+
+extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, int* token, float* logprob, i64 vocabSize, i64 topK, i64 seed, i64 counter,
+                                                          double temperature, double topP, double minP) {
+  __shared__ Candidate champions[32];
+  __shared__ float sums[32];
+  const int vocab = (int)vocabSize;
+  const i64 base = blockIdx.x * vocabSize;
+  const float* row = logits + base;
+  float top = -INFINITY, mass = 0;
+  Candidate own{0, -1};
+#pragma unroll 4
+  for (int v = threadIdx.x; v < vocab; v += blockDim.x) {
+    const float x = row[v];
+    if (x > top) mass *= expf(top - x), top = x;
+    mass += top == -INFINITY ? 0.0f : expf(x - top);
+    own = better(own, {(double)x, v});
+  }
+  const Candidate first = bestOfAll(own, champions);
+  const float largest = row[first.at];
+  mass = blockSum(mass == 0 ? 0.0f : mass * expf(top - largest), sums);
+  int chosen = first.at;
+  if (temperature > 0) {
+    u32 least = 0;
+    const auto probability = [&](float x) { return expf((float)((x - largest) / temperature)); };
+    if (topK > 0) least = bisect(row, vocab, 0, order(largest), (float)topK, sums, [](float) { return 1.0f; });
+    if (topP < 1) {
+      float kept = 0;
+      for (int v = threadIdx.x; v < vocab; v += blockDim.x)
+        if (order(row[v]) >= least) kept += probability(row[v]);
+      const float wanted = (float)topP * blockSum(kept, sums);
+      least = bisect(row, vocab, least, order(largest), wanted, sums, probability);
+    }
+    own = {0, -1};
+    for (int v = threadIdx.x; v < vocab; v += blockDim.x) {
+      const float x = row[v];
+      if (order(x) < least || probability(x) < minP) continue;
+      own = better(own, {x / temperature + gumbel(randomWord(base + v, seed, counter)), v});
+    }
+    const Candidate drawn = bestOfAll(own, champions);
+    if (drawn.at >= 0) chosen = drawn.at;
+  }
+  if (threadIdx.x == 0) {
+    token[blockIdx.x] = chosen;
+    logprob[blockIdx.x] = row[chosen] - largest - logf(mass);
+  }
+}

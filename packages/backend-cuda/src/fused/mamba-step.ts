@@ -1,0 +1,135 @@
+import type { Buf, DType, FusedOps, MambaStepDescriptor, Operand } from "@mamba-ts/backend";
+import type { CudaDevice } from "../device.js";
+import { f64, i64, type Parameter, pointer } from "../launch.js";
+import { product } from "../matmul.js";
+import type { CudaBuf } from "../memory.js";
+
+type Op = NonNullable<FusedOps["mambaStep"]>;
+type Args = Parameters<Op["forward"]>[0];
+type Weights = "float32" | "bf16" | "f16";
+const FILE = "mamba_step";
+/** Sequences up to which reading the weights is all that counts. */
+const FEW = 4;
+/** `ROWS` of the kernel: sequences that a block of `advance` takes one after the other. */
+const ROWS = 8;
+/** States that a lane of `advance` holds at most. */
+const MOST_STATES = 8;
+
+/** What the kernels hand on to one another. */
+interface Between {
+  readonly u: CudaBuf;
+  readonly dbc: CudaBuf;
+  readonly z?: CudaBuf;
+  readonly y?: CudaBuf;
+  readonly normed?: CudaBuf;
+  readonly uCast?: CudaBuf;
+  readonly yCast?: CudaBuf;
+  readonly xz?: CudaBuf;
+}
+interface Results {
+  readonly out: CudaBuf;
+  readonly convState: CudaBuf;
+  readonly ssmState: CudaBuf;
+}
+
+/** `struct Step` of the kernels. */
+function stepStruct(device: CudaDevice, args: Args, d: MambaStepDescriptor, r: Results, b: Between): Parameter[] {
+  const at = (x: Operand | undefined): Parameter => pointer(x === undefined ? undefined : device.own(x));
+  const { x, update, normWeight, normBias, inBias, convWeight, convBias, dtBias, dtNorm, bNorm, cNorm, A_log, D } =
+    args;
+  return [
+    ...[x, update, normWeight, normBias, inBias, convWeight, convBias].map(at),
+    ...[dtBias, dtNorm, bNorm, cNorm, A_log, D, args.outBias].map(at),
+    ...[args.inProj, args.xProj, args.dtProj, args.outProj, args.convState, args.ssmState].map(at),
+    ...[r.convState, r.ssmState, r.out, b.u, b.z, b.dbc, b.y, b.normed, b.uCast, b.yCast, b.xz].map((x) => pointer(x)),
+    i64([d.batch, d.dModel, d.dInner, d.dState, d.dConv, d.dtRank]),
+    ...[f64(d.normEps), f64(d.innerNormEps)],
+    i64([Number(d.norm === "layer"), Number(d.innerNorm !== "none")]),
+  ];
+}
+
+/** Lanes that share a channel's states. */
+function lanesFor(dState: number): number {
+  return dState <= 8 ? 4 : dState <= 16 * MOST_STATES ? 16 : 32;
+}
+
+function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor, weights: Weights): void {
+  const lanes = lanesFor(d.dState);
+  const grid = [Math.ceil(d.dInner / (256 / lanes)), Math.ceil(d.batch / ROWS)] as const;
+  const shared = 4 * Math.min(ROWS, d.batch) * (d.dtRank + 2 * d.dState);
+  device.launch(FILE, `step_advance_${lanes}_${weights}`, grid, [256], struct, shared, true);
+}
+
+/** Four kernels, each bound by the weights it streams. */
+function few(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
+  const { batch, dModel, dInner, dState, dtRank } = d;
+  const [width, each] = [dtRank + 2 * dState, batch === 1 ? 1 : FEW];
+  const [u, z, y] = [0, 1, 2].map(() => device.alloc(batch * dInner, "float32")) as [CudaBuf, CudaBuf, CudaBuf];
+  const dbc = device.alloc(batch * width, "float32");
+  const struct = stepStruct(device, args, d, results, { u, z, dbc, y });
+  const groups = Math.ceil(batch / each);
+  const run = (kernel: string, blocks: number, threads: number, shared = 0): void =>
+    device.launch(FILE, `${kernel}_${each}_${weights}`, [blocks, groups], [threads], struct, shared, true);
+  run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel);
+  run("step_x_project", width, 128);
+  advance(device, struct, d, weights);
+  run("step_out_project", Math.ceil(dModel / 4), 128);
+  for (const buf of [u, z, y, dbc]) device.memory.free(buf);
+}
+
+/** The products by cuBLASLt, the rest in three kernels between them. */
+function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
+  const { batch, dModel, dInner, dState, dtRank } = d;
+  const width = dtRank + 2 * dState;
+  const between = {
+    u: device.alloc(batch * dInner, "float32"),
+    dbc: device.alloc(batch * width, "float32"),
+    xz: device.alloc(batch * 2 * dInner, "float32"),
+    normed: device.alloc(batch * dModel, weights),
+    uCast: device.alloc(batch * dInner, weights),
+    yCast: device.alloc(batch * dInner, weights),
+  };
+  const struct = stepStruct(device, args, d, results, between);
+  const times = (x: CudaBuf, weight: Operand, into: CudaBuf, [k, n]: readonly [number, number], accumulate = false) => {
+    const left = { buf: x, offset: 0, rowStride: k, transposed: false, batchStride: 0 };
+    const right = { buf: device.own(weight), offset: 0, rowStride: k, transposed: true, batchStride: 0 };
+    product(device, left, right, into, { m: batch, n, k, batch: 1 }, { accumulate });
+  };
+  device.launch(FILE, `step_norm_${weights}`, [batch], [256], struct, 0, true);
+  times(between.normed, args.inProj, between.xz, [dModel, 2 * dInner]);
+  device.launch(FILE, `step_conv_${weights}`, [Math.ceil(dInner / 256), batch], [256], struct, 0, true);
+  times(between.uCast, args.xProj, between.dbc, [dInner, width]);
+  advance(device, struct, d, weights);
+  times(between.yCast, args.outProj, results.out, [dInner, dModel], true);
+  for (const buf of Object.values(between)) device.memory.free(buf);
+}
+
+/** Kernels of /kernels/mamba-step: one token a sequence, weights in float32, bf16 or f16, everything else in float32. */
+export function mambaStep(device: CudaDevice): Op {
+  const stored: readonly DType[] = ["float32", "bf16", "f16"];
+  return {
+    supports: (d) =>
+      d.dtype === "float32" &&
+      d.length === 1 &&
+      stored.includes(d.weightDtype) &&
+      d.dState <= 32 * MOST_STATES &&
+      // What a block keeps of the sequences it works on.
+      FEW * d.dModel * 4 <= 2 ** 17 &&
+      ROWS * (d.dtRank + 2 * d.dState) * 4 <= 2 ** 17 &&
+      (d.batch <= FEW || (device.hasCublas && (d.weightDtype === "float32" || d.weightDtype === d.innerDtype))),
+    forward(args, d) {
+      const { batch, dModel, dInner, dState, dConv, inPlace } = d;
+      const states = inPlace
+        ? { convState: device.own(args.convState), ssmState: device.own(args.ssmState) }
+        : {
+            convState: device.alloc(batch * (dConv - 1) * dInner, "float32"),
+            ssmState: device.alloc(batch * dInner * dState, "float32"),
+          };
+      const results = { ...states, out: device.alloc(batch * dModel, "float32") };
+      const run = batch <= FEW ? few : many;
+      run(device, args, d, results, d.weightDtype as Weights);
+      const { out, convState, ssmState } = results;
+      return { outputs: { out, convState, ssmState } satisfies { readonly [name: string]: Buf } };
+    },
+  };
+}

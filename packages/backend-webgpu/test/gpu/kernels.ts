@@ -1,0 +1,163 @@
+/** What each kernel takes on this device, by timestamps: decoding, a training step, the scan, large products. */
+import { Mamba } from "@mamba-ts/mamba";
+import {
+  capture,
+  matmul,
+  Rng,
+  reshape,
+  sample,
+  scope,
+  selectiveScan,
+  sum,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+} from "@mamba-ts/tensor";
+import { AdamW, languageModelLoss } from "@mamba-ts/train";
+import { openFused } from "./open.js";
+import { formatProfile, Profiler } from "./profiler.js";
+
+const { gpu, backend } = await openFused();
+const what = process.argv.slice(2);
+const wants = (name: string): boolean => what.length === 0 || what.includes(name);
+console.log(backend.device, [...gpu.features].join(" "));
+const profiler = new Profiler(gpu.device);
+const flushed = async (fn: () => unknown): Promise<void> => {
+  scope(() => void fn());
+  await backend.synchronize();
+};
+const show = async (title: string, fn: () => unknown, runs = 3): Promise<void> => {
+  await flushed(fn);
+  await flushed(fn);
+  const start = performance.now();
+  for (let i = 0; i < runs; i++) scope(() => void fn());
+  const enqueued = performance.now() - start;
+  await backend.synchronize();
+  const wall = performance.now() - start;
+  console.log(`${title}: ${(wall / runs).toFixed(3)} ms each of ${runs} (host ${(enqueued / runs).toFixed(3)} ms)`);
+  console.log(formatProfile(await profiler.profile(() => flushed(fn))));
+};
+const normal = (seed: number, shape: number[], scale = 1): Tensor =>
+  tensor(
+    backend,
+    Float32Array.from(new Rng(seed).normal(shape.reduce((a, b) => a * b, 1)), (x) => x * scale),
+    shape,
+    "float32",
+  );
+
+if (wants("decode")) {
+  const small = process.env["SMALL"] !== undefined;
+  const model = Mamba.create(
+    small ? { dModel: 64, nLayer: 2, vocabSize: 256 } : { dModel: 768, nLayer: 24, vocabSize: 50280 },
+    { backend, seed: 1 },
+  );
+  const state = model.createState(1);
+  const token = tensor(backend, Int32Array.of(5), [1, 1], "int32");
+  const step = (): Tensor => {
+    const { logits } = model.forward(token, { state, into: state, logits: "last" });
+    return sample(reshape(logits!, [1, -1]), { temperature: 0 }).token;
+  };
+  await show("decode, eager", step, 50);
+  const captured = scope(() => capture(backend, step));
+  for (let i = 0; i < 5; i++) captured.replay();
+  await captured.result.data();
+  for (const readEvery of [1, 8]) {
+    const n = 200;
+    const start = performance.now();
+    let host = 0;
+    for (let i = 0; i < n; i++) {
+      const t0 = performance.now();
+      captured.replay();
+      host += performance.now() - t0;
+      if (i % readEvery === readEvery - 1) await captured.result.data();
+    }
+    await backend.synchronize();
+    const ms = (performance.now() - start) / n;
+    console.log(
+      `decode, captured, a token read every ${readEvery}: ${ms.toFixed(3)} ms = ${(1000 / ms).toFixed(0)} tokens/s, host ${(host / n).toFixed(3)} ms`,
+    );
+  }
+  console.log(
+    formatProfile(
+      await profiler.profile(async () => {
+        captured.replay();
+        await backend.synchronize();
+      }),
+    ),
+  );
+  {
+    // The next token's number is read while the next step runs already.
+    const n = 400;
+    const start = performance.now();
+    let reading: Promise<unknown> | undefined;
+    for (let i = 0; i < n; i++) {
+      captured.replay();
+      const read = captured.result.data();
+      await reading;
+      reading = read;
+    }
+    await reading;
+    const ms = (performance.now() - start) / n;
+    console.log(
+      `decode, captured, each token read a step late: ${ms.toFixed(3)} ms = ${(1000 / ms).toFixed(0)} tokens/s`,
+    );
+  }
+  const prompt = tensor(
+    backend,
+    Int32Array.from({ length: small ? 64 : 2048 }, (_, i) => (i * 37) % 256),
+    [1, small ? 64 : 2048],
+    "int32",
+  );
+  await show("prefill", () => model.forward(prompt, { logits: "last" }), 5);
+}
+if (wants("scan")) {
+  for (const [batch, dInner, length] of process.env["SMALL"]
+    ? ([[2, 96, 100]] as const)
+    : ([
+        [8, 1536, 2048],
+        [1, 1536, 16384],
+      ] as const)) {
+    const args = {
+      x: normal(1, [batch, length, dInner]),
+      delta: normal(2, [batch, length, dInner]),
+      A: tensor(
+        backend,
+        Float32Array.from({ length: dInner * 16 }, (_, i) => -1 - (i % 16)),
+        [dInner, 16],
+        "float32",
+      ),
+      B: normal(3, [batch, length, 16]),
+      C: normal(4, [batch, length, 16]),
+      D: normal(5, [dInner]),
+      z: normal(6, [batch, length, dInner]),
+      deltaBias: normal(7, [dInner]),
+    };
+    await show(`scan forward ${batch} ${dInner} ${length}`, () => selectiveScan({ ...args, softplus: true }).y);
+    await show(`scan forward and backward ${batch} ${dInner} ${length}`, () =>
+      valueAndGrad(() => ({ loss: sum(selectiveScan({ ...args, softplus: true }).y) }), Object.values(args)),
+    );
+    for (const t of Object.values(args)) t.dispose();
+  }
+}
+if (wants("train")) {
+  const small = process.env["SMALL"] !== undefined;
+  const model = Mamba.create({ dModel: small ? 64 : 384, nLayer: small ? 2 : 9, vocabSize: 256 }, { backend, seed: 1 });
+  const optimizer = new AdamW(model);
+  const weights = optimizer.parameters.map((p) => p.value);
+  const rng = new Rng(1);
+  const rows = Array.from({ length: 8 }, () => Int32Array.from(rng.integers(small ? 65 : 1025, 256)));
+  console.log(`${model.parameterCount} parameters`);
+  await show("training step", () => {
+    const { gradients } = valueAndGrad(() => ({ loss: languageModelLoss(model, { tokens: rows }).loss }), weights);
+    optimizer.update(gradients, 1e-4);
+  });
+}
+if (wants("matmul")) {
+  const n = process.env["SMALL"] ? 256 : 4096;
+  const [a, b] = [normal(1, [n, n]), normal(2, [n, n])];
+  await show(`matmul ${n} NN`, () => matmul(a, b));
+  await show(`matmul ${n} NT`, () => matmul(a, b, { transB: true }));
+  await show(`matmul ${n} TN`, () => matmul(a, b, { transA: true }));
+}
+backend[Symbol.dispose]();
+process.exit(0);

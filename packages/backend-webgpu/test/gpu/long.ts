@@ -1,0 +1,110 @@
+/** What must stay constant over long work: buffers over training steps and tokens, the time of a token over what has been read. */
+import type { Backend } from "@mamba-ts/backend";
+import { ByteTokenizer } from "@mamba-ts/byte-io";
+import { generate } from "@mamba-ts/generate";
+import { Mamba } from "@mamba-ts/mamba";
+import { capture, reshape, sample, scope, type Tensor, tensor } from "@mamba-ts/tensor";
+import { cosineSchedule, memoryTokens, randomWindows, Trainer } from "@mamba-ts/train";
+import { openFused } from "./open.js";
+
+const { gpu, backend } = await openFused();
+console.log(backend.device);
+const what = process.argv.slice(2);
+const steps = Number(process.env["STEPS"] ?? 1000);
+const tokens = Number(process.env["TOKENS"] ?? 10_000);
+const small = process.env["SMALL"] !== undefined;
+
+/** Live handles and the bytes behind them, and the buffers that the device holds, pooled ones included. */
+const live = (on: Backend): string => JSON.stringify({ ...on.memory(), ...gpu.pool.use });
+
+if (what.includes("train")) {
+  const model = Mamba.create({ dModel: 128, nLayer: 2, vocabSize: 256 }, { backend, seed: 1 });
+  const text = new TextEncoder().encode("She sells sea shells by the sea shore. ".repeat(100));
+  {
+    using trainer = new Trainer(model, {
+      data: randomWindows(memoryTokens(new ByteTokenizer().encode(new TextDecoder().decode(text))), {
+        batch: 8,
+        length: small ? 32 : 128,
+      }),
+      schedule: cosineSchedule({ peak: 2e-3, total: steps, warmup: 20 }),
+    });
+    let before = "";
+    for (let i = 1; i <= steps; i++) {
+      const { bitsPerByte } = await trainer.update();
+      if (i === 10) before = live(backend);
+      if (i === 1 || i === 10 || i % Math.ceil(steps / 5) === 0)
+        console.log(`step ${i}: ${bitsPerByte.toFixed(3)} bits per byte, ${live(backend)}`);
+    }
+    console.log(
+      `${steps} training steps: buffers ${before === live(backend) ? "constant" : `NOT constant: ${before} then ${live(backend)}`}`,
+    );
+  }
+  model.dispose();
+  console.log(`after: ${live(backend)}`);
+}
+if (what.includes("generate")) {
+  const model = Mamba.create({ dModel: 128, nLayer: 2, vocabSize: 256 }, { backend, seed: 1 });
+  let [n, before] = [0, ""];
+  for await (const _ of generate(model, new ByteTokenizer(), "The", { maxTokens: tokens, temperature: 1, seed: 3 })) {
+    n++;
+    if (n === 100) before = live(backend);
+    if (n === 100 || n % Math.ceil(tokens / 4) === 0) console.log(`token ${n}: ${live(backend)}`);
+  }
+  // The loop's own state has gone by now; what counts is how it was at the last token.
+  console.log(`${n} tokens, ${before}`);
+  model.dispose();
+  console.log(`after: ${live(backend)}`);
+}
+if (what.includes("flat")) {
+  const model = Mamba.create(
+    small ? { dModel: 64, nLayer: 2, vocabSize: 256 } : { dModel: 768, nLayer: 24, vocabSize: 50280 },
+    { backend, seed: 1 },
+  );
+  const state = model.createState(1);
+  const token = tensor(backend, Int32Array.of(5), [1, 1], "int32");
+  const captured = scope(() =>
+    capture(backend, (): Tensor => {
+      const { logits } = model.forward(token, { state, into: state, logits: "last" });
+      return sample(reshape(logits!, [1, -1]), { temperature: 0 }).token;
+    }),
+  );
+  const chunk = small ? 64 : 2048;
+  const ids = tensor(
+    backend,
+    Int32Array.from({ length: chunk }, (_, i) => (i * 37) % 256),
+    [1, chunk],
+    "int32",
+  );
+  let read = 0;
+  for (const until of small ? [64, 256] : [1024, 16_384, 131_072]) {
+    const start = performance.now();
+    while (read < until) {
+      scope(
+        () =>
+          void model.forward(read === 0 && !small ? [Array.from({ length: 1024 }, (_, i) => i % 256)] : ids, {
+            state,
+            into: state,
+            logits: "none",
+          }),
+      );
+      read += read === 0 && !small ? 1024 : chunk;
+    }
+    await backend.synchronize();
+    const prefill = performance.now() - start;
+    for (let i = 0; i < 30; i++) captured.replay();
+    await captured.result.data();
+    const times: number[] = [];
+    for (let i = 0; i < (small ? 20 : 300); i++) {
+      const t0 = performance.now();
+      captured.replay();
+      await captured.result.data();
+      times.push(performance.now() - t0);
+    }
+    times.sort((a, b) => a - b);
+    console.log(
+      `after ${read} tokens (${prefill.toFixed(0)} ms to read): ${times[times.length >> 1]!.toFixed(4)} ms a token (quartiles ${times[times.length >> 2]!.toFixed(4)} ${times[(times.length * 3) >> 2]!.toFixed(4)}), ${live(backend)}`,
+    );
+  }
+}
+backend[Symbol.dispose]();
+process.exit(0);

@@ -1,0 +1,28 @@
+/** A backend whose device can be looked into, with Dawn's timestamps as fine as the driver's. */
+import type { Backend } from "@mamba-ts/backend";
+import { backendOn } from "../../src/backend.js";
+import { fusedOps } from "../../src/fused/index.js";
+import { Gpu } from "../../src/gpu/gpu.js";
+import { WebGpuMemory } from "../../src/storage.js";
+
+export interface Opened {
+  readonly backend: Backend;
+  readonly gpu: Gpu;
+}
+
+export async function open(flags: readonly string[] = []): Promise<Opened> {
+  const dawn = "webgpu";
+  const { create, globals } = (await import(dawn)) as { create(options: string[]): GPU; globals: object };
+  Object.assign(globalThis, globals);
+  const key = Symbol.for("mamba-ts.dawn");
+  const instance = create(["disable-dawn-features=timestamp_quantization", ...flags]);
+  (globalThis as { [key]?: GPU })[key] ??= instance;
+  const gpu = await Gpu.open({});
+  return { gpu, backend: backendOn(gpu, new WebGpuMemory(gpu, { poison: false }), {}) };
+}
+
+export async function openFused(): Promise<Opened> {
+  const { gpu } = await open();
+  const memory = new WebGpuMemory(gpu, { poison: false });
+  return { gpu, backend: backendOn(gpu, memory, fusedOps(memory)) };
+}

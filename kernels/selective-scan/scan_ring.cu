@@ -11,19 +11,19 @@ template <class T, int W, int K, int G> struct Ring {
   unsigned long long barrier[W][GROUPS];
 };
 
-// SUMMARY: only what a chunk does to the state (its end from a start of zero, and the sum of its steps), for `scan_join` to chain.
-template <class T, int W, int K, int G, bool SUMMARY> __device__ __forceinline__ void ring(const Scan& s) {
+// SUMMARY: only what a chunk does to the state (its end from a start of zero, and the sum of its steps), for `chunkStart` to chain.
+template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __device__ __forceinline__ void ring(const Scan& s) {
   using Tile = Ring<T, W, K, G>;
   constexpr int GROUPS = Tile::GROUPS, TOKENS = Tile::TOKENS;
   extern __shared__ float4 room[];
   Tile& tile = *reinterpret_cast<Tile*>(room);
-  const RingPlace p = ringPlace(s, blockIdx.z + s.firstChunk);
+  const RingPlace p = ringPlace(s, blockIdx.z);
   const int w = p.warp, lane = p.lane, before = w == 0 ? W - 1 : w - 1;
-  const float* start = SUMMARY ? nullptr : s.starts ? s.starts + p.part * s.dInner * s.dState : s.initial ? s.initial + p.batch * s.dInner * s.dState : nullptr;
   for (int n = w; n < RING_STATES; n += W) {
     const bool there = p.active && n < s.dState;
-    tile.A[n][lane] = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
-    tile.carry[W - 1][n][lane] = there && start ? start[(i64)p.channel * s.dState + n] : 0.f;
+    const float a = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
+    tile.A[n][lane] = a;
+    tile.carry[W - 1][n][lane] = !SUMMARY && there ? chunkStart<false>(s, s.initial, p.batch, blockIdx.z, p.channel, n, a) : 0.f;
   }
   for (int i = threadIdx.x; i < W * GROUPS; i += W * 32) {
     barrierInit(sharedAddress(&tile.barrier[0][0] + i));
@@ -68,7 +68,7 @@ template <class T, int W, int K, int G, bool SUMMARY> __device__ __forceinline__
       for (int k = 0; k < K; k++) {
         const bool there = full || (p.active && !(marks.padded >> k & 1));
         const float raw = widen(rawDelta[k]) + bias, own = widen(rawX[k]);
-        dt[k] = there ? (s.softplus ? softplusOf(raw) : raw) : 0.f;
+        dt[k] = there ? (s.softplus ? softplusOf<T>(raw) : raw) : 0.f;
         du[k] = dt[k] * own;
         acc[k] = D * own;
         if (SUMMARY) sum += dt[k];
@@ -84,12 +84,18 @@ template <class T, int W, int K, int G, bool SUMMARY> __device__ __forceinline__
     float* keep = save && left > 0 ? save + (p.batch * s.checkpoints + (t0 + w * K) / CHECKPOINT_OF<RING_STATES>) * s.dState * s.dInner : nullptr;
     if ((w * K) % CHECKPOINT_OF<RING_STATES> != 0 || !p.active) keep = nullptr;
     const auto walk = [&](auto resets) {
-#pragma unroll 2
+#pragma unroll UNROLL
       for (int n0 = 0; n0 < RING_STATES; n0 += G) {
         if (n0 >= s.dState) break;
         float a[G], h[G];
 #pragma unroll
         for (int g = 0; g < G; g++) a[g] = tile.A[n0 + g][lane];
+        // What does not depend on the state is computed before the wait for it, as far as there are registers.
+        float decay[G][K];
+#pragma unroll
+        for (int g = 0; g < G; g++)
+#pragma unroll
+          for (int k = 0; k < EARLY; k++) decay[g][k] = resets && (marks.resets >> k & 1) ? 0.f : ex2Early(dt[k] * a[g]);
         barrierWait(from + n0 / G * 8, round & 1);
 #pragma unroll
         for (int g = 0; g < G; g++) h[g] = tile.carry[before][n0 + g][lane];
@@ -108,8 +114,8 @@ template <class T, int W, int K, int G, bool SUMMARY> __device__ __forceinline__
 #pragma unroll
             for (int j = 0; j < 4; j++) {
               const int k = k0 + j;
-              const float decay = resets && (marks.resets >> k & 1) ? 0.f : ex2(dt[k] * a[g]);
-              h[g] = h[g] * decay + du[k] * fourB[j];
+              if (k >= EARLY) decay[g][k] = resets && (marks.resets >> k & 1) ? 0.f : ex2(dt[k] * a[g]);
+              h[g] = h[g] * decay[g][k] + du[k] * fourB[j];
               if (!SUMMARY) acc[k] += h[g] * fourC[j];
             }
           }
@@ -146,9 +152,12 @@ template <class T, int W, int K, int G, bool SUMMARY> __device__ __forceinline__
     }
   }
   __syncthreads();
-  float* end = SUMMARY ? s.ends + p.part * s.dInner * s.dState : blockIdx.z == s.chunks - 1 ? s.final + p.batch * s.dInner * s.dState : nullptr;
-  for (int n = w; n < RING_STATES; n += W)
-    if (end && p.active && n < s.dState) end[(i64)p.channel * s.dState + n] = tile.carry[W - 1][n][lane];
+  for (int n = w; n < s.dState; n += W) {
+    if (!p.active) break;
+    const float h = tile.carry[W - 1][n][lane];
+    if (SUMMARY) s.ends[(p.part * s.dState + n) * s.dInner + p.channel] = h;
+    else if (blockIdx.z == s.chunks - 1) s.final[(p.batch * s.dInner + p.channel) * s.dState + n] = h;
+  }
   if (!SUMMARY) return;
   __syncthreads();
   tile.A[w][lane] = sum;
@@ -162,8 +171,11 @@ template <class T, int W, int K, int G, bool SUMMARY> __device__ __forceinline__
 }  // namespace
 
 #define RING(name, T)                                                                                                          \
-  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_##name(Scan s) { ring<T, 8, 16, 2, false>(s); }                \
-  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_summary_##name(Scan s) { ring<T, 8, 16, 2, true>(s); }
+  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_##name(Scan s) { ring<T, 8, 16, 2, 8, 4, false>(s); }                \
+  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_summary_##name(Scan s) { ring<T, 8, 16, 2, 8, 4, true>(s); }
+#ifndef SCAN_VARIANTS
 RING(float32, float)
 RING(bf16, bf16)
 RING(f16, f16)
+#endif
+#undef RING

@@ -7,10 +7,14 @@ namespace {
 
 constexpr int K = CHECKPOINT_OF<RING_STATES>;
 
+// States whose sums over quads are put together before they are summed over the warp.
+constexpr int TOGETHER = 4;
+
 template <int W> struct RingBackward {
   alignas(16) float B[W][RING_STATES][K], C[W][RING_STATES][K];
   float carry[W][RING_STATES][32], A[RING_STATES][32], gA[W][RING_STATES][32];
   alignas(16) float gBC[W][K][2 * RING_STATES + 4];
+  float4 quads[W][2 * TOGETHER][36];  // a row is padded to keep readers on different banks
   float gD[W][32], gBias[W][32];
   unsigned long long barrier[W][RING_STATES];
 };
@@ -23,19 +27,19 @@ __device__ __forceinline__ void sumOverQuads(float (&d)[4], const float (&a)[4],
         "r"(__float_as_uint(second)));
 }
 
-template <class T, int W> __device__ __forceinline__ void ringBackward(const Scan& s) {
+template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackward(const Scan& s) {
   using Tile = RingBackward<W>;
   constexpr int TOKENS = W * K;
   constexpr unsigned SIZE = sizeof(T);
   extern __shared__ float4 room[];
   Tile& tile = *reinterpret_cast<Tile*>(room);
-  const RingPlace p = ringPlace(s, blockIdx.z + s.firstChunk);
+  const RingPlace p = ringPlace(s, blockIdx.z);
   const int w = p.warp, lane = p.lane, after = w == W - 1 ? 0 : w + 1;
-  const float* last = s.starts ? s.starts + p.part * s.dInner * s.dState : s.gFinal ? s.gFinal + p.batch * s.dInner * s.dState : nullptr;
   for (int n = w; n < RING_STATES; n += W) {
     const bool there = p.active && n < s.dState;
-    tile.A[n][lane] = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
-    tile.carry[0][n][lane] = there && last ? last[(i64)p.channel * s.dState + n] : 0.f;
+    const float a = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
+    tile.A[n][lane] = a;
+    tile.carry[0][n][lane] = there ? chunkStart<true>(s, s.gFinal, p.batch, blockIdx.z, p.channel, n, a) : 0.f;
   }
   for (int n = 0; n < RING_STATES; n++) tile.gA[w][n][lane] = 0.f;
   for (int i = threadIdx.x; i < W * RING_STATES; i += W * 32) {
@@ -56,9 +60,8 @@ template <class T, int W> __device__ __forceinline__ void ringBackward(const Sca
   float one[8];
 #pragma unroll
   for (int i = 0; i < 8; i++) one[i] = lane / 4 == i ? 1.f : 0.f;
-  // The token, and B or C, whose sum this lane ends up with (sumOverChannels).
-  const int index = (lane >> 2 & 1) * 4 + (lane >> 3 & 1) * 2 + (lane >> 4 & 1);
-  float* sums = &tile.gBC[w][index / 4 * 8 + lane % 4 * 2 + index % 2][index / 2 % 2 * RING_STATES];
+  // What this lane sums over the quads: of the state n0 + sumState, gradients of B and C for tokens sumToken and the one after it.
+  const int sumState = lane / 8, sumToken = lane / 4 % 2 * 8 + lane % 4 * 2;
   const int states = s.dState;
   float gD = 0.f, gBias = 0.f;
   __syncthreads();
@@ -92,7 +95,7 @@ template <class T, int W> __device__ __forceinline__ void ringBackward(const Sca
       for (int k = 0; k < K; k++) {
         const bool there = full || (p.active && !(marks.padded >> k & 1));
         const float raw = widen(rawDelta[k]) + bias;
-        dt[k] = there ? (s.softplus ? softplusOf(raw) : raw) : 0.f;
+        dt[k] = there ? (s.softplus ? softplusOf<T>(raw) : raw) : 0.f;
         du[k] = dt[k] * widen(rawX[k]);
         gy[k] = widen(rawG[k]);
         if (z) {
@@ -113,68 +116,82 @@ template <class T, int W> __device__ __forceinline__ void ringBackward(const Sca
     const auto walk = [&](auto resets) {
       float next = *start;
 #pragma unroll 1
-      for (int n = 0; n < states; n++) {
-        const float a = tile.A[n][lane], before = next;
-        start += n + 1 < states ? s.dInner : 0;
-        next = *start;
-        float h[K], decay[K], h1 = before;
+      for (int n0 = 0; n0 < states; n0 += TOGETHER) {
+#pragma unroll UNROLL
+        for (int i = 0; i < TOGETHER; i++) {
+          const int n = n0 + i;
+          if (n >= states) break;
+          const float a = tile.A[n][lane], before = next;
+          start += n + 1 < states ? s.dInner : 0;
+          next = *start;
+          float h[K], decay[K], h1 = before;
 #pragma unroll
-        for (int k0 = 0; k0 < K; k0 += 4) {
-          float b[4], c[4];
-          loadStates<4>(&tile.B[w][n][k0], b);
-          loadStates<4>(&tile.C[w][n][k0], c);
+          for (int k0 = 0; k0 < K; k0 += 4) {
+            float b[4], c[4];
+            loadStates<4>(&tile.B[w][n][k0], b);
+            loadStates<4>(&tile.C[w][n][k0], c);
 #pragma unroll
-          for (int j = 0; j < 4; j++) {
-            const int k = k0 + j;
-            decay[k] = resets && (marks.resets >> k & 1) ? 0.f : ex2(dt[k] * a);
-            h[k] = h1 = h1 * decay[k] + du[k] * b[j];
-            y[k] += h1 * c[j];
-          }
-        }
-        barrierWait(from + n * 8, round & 1);
-        float gh = tile.carry[after][n][lane], gA = tile.gA[w][n][lane], d[K / 8][4] = {};
-#pragma unroll
-        for (int k0 = K - 4; k0 >= 0; k0 -= 4) {
-          float b[4], c[4];
-          loadStates<4>(&tile.B[w][n][k0], b);
-          loadStates<4>(&tile.C[w][n][k0], c);
-#pragma unroll
-          for (int pair = 1; pair >= 0; pair--) {
-            float terms[4];  // of B and C, for two tokens
-#pragma unroll
-            for (int j = 2 * pair + 1; j >= 2 * pair; j--) {
+            for (int j = 0; j < 4; j++) {
               const int k = k0 + j;
-              gh += c[j] * gy[k];
-              terms[k % 2 * 2] = gh * du[k];
-              terms[k % 2 * 2 + 1] = h[k] * gy[k];
-              gDu[k] += gh * b[j];
-              gh *= decay[k];
-              const float through = gh * (k > 0 ? h[k > 0 ? k - 1 : 0] : before);
-              gStep[k] += through * a;
-              gA += through * dt[k];
+              decay[k] = resets && (marks.resets >> k & 1) ? 0.f : ex2Early(dt[k] * a);
+              h[k] = h1 = h1 * decay[k] + du[k] * b[j];
+              y[k] += h1 * c[j];
             }
-            const int k = k0 + 2 * pair;
-            if constexpr (SIZE == 4) {
-              float low[4];
-#pragma unroll
-              for (int j = 0; j < 4; j++) {
-                const float high = __uint_as_float(__float_as_uint(terms[j]) & 0xffffe000u);
-                low[j] = terms[j] - high;
-                terms[j] = high;
-              }
-              sumOverQuads(d[k / 8], low, one[k % 8], one[k % 8 + 1]);
-            }
-            sumOverQuads(d[k / 8], terms, one[k % 8], one[k % 8 + 1]);
           }
+          barrierWait(from + n * 8, round & 1);
+          float gh = tile.carry[after][n][lane], gA = tile.gA[w][n][lane], d[K / 8][4] = {};
+#pragma unroll
+          for (int k0 = K - 4; k0 >= 0; k0 -= 4) {
+            float b[4], c[4];
+            loadStates<4>(&tile.B[w][n][k0], b);
+            loadStates<4>(&tile.C[w][n][k0], c);
+#pragma unroll
+            for (int pair = 1; pair >= 0; pair--) {
+              float terms[4];  // of B and C, for two tokens
+#pragma unroll
+              for (int j = 2 * pair + 1; j >= 2 * pair; j--) {
+                const int k = k0 + j;
+                gh += c[j] * gy[k];
+                terms[k % 2 * 2] = gh * du[k];
+                terms[k % 2 * 2 + 1] = h[k] * gy[k];
+                gDu[k] += gh * b[j];
+                gh *= decay[k];
+                const float through = gh * (k > 0 ? h[k > 0 ? k - 1 : 0] : before);
+                gStep[k] += through * a;
+                gA += through * dt[k];
+              }
+              const int k = k0 + 2 * pair;
+              if constexpr (SIZE == 4) {
+                float low[4];
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                  const float high = __uint_as_float(__float_as_uint(terms[j]) & 0xffffe000u);
+                  low[j] = terms[j] - high;
+                  terms[j] = high;
+                }
+                sumOverQuads(d[k / 8], low, one[k % 8], one[k % 8 + 1]);
+              }
+              sumOverQuads(d[k / 8], terms, one[k % 8], one[k % 8 + 1]);
+            }
+          }
+          tile.carry[w][n][lane] = gh;
+          tile.gA[w][n][lane] = gA;
+          __syncwarp();
+          barrierArrive(to + n * 8, lane == 0);
+#pragma unroll
+          for (int q = 0; q < K / 8; q++) tile.quads[w][i * 2 + q][lane] = make_float4(d[q][0], d[q][1], d[q][2], d[q][3]);
         }
-        tile.carry[w][n][lane] = gh;
-        tile.gA[w][n][lane] = gA;
         __syncwarp();
-        barrierArrive(to + n * 8, lane == 0);
-        float eight[8] = {d[0][0], d[0][1], d[0][2], d[0][3], d[1][0], d[1][1], d[1][2], d[1][3]};
-        int count;
-        sumOverChannels<4, 8>(eight, count);
-        sums[n] = eight[0];
+        float4 sum = tile.quads[w][lane / 4][lane % 4];
+#pragma unroll
+        for (int q = 1; q < 8; q++) {
+          const float4 v = tile.quads[w][lane / 4][q * 4 + lane % 4];
+          sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+        }
+        float(*into)[2 * RING_STATES + 4] = &tile.gBC[w][sumToken];
+        const int own = n0 + sumState;
+        into[0][own] = sum.x, into[1][own] = sum.y, into[0][RING_STATES + own] = sum.z, into[1][RING_STATES + own] = sum.w;
+        __syncwarp();
       }
     };
     if (marks.resets) walk(True{});
@@ -248,7 +265,10 @@ template <class T, int W> __device__ __forceinline__ void ringBackward(const Sca
 }  // namespace
 
 #define RING(name, T) \
-  extern "C" __global__ void __launch_bounds__(128, 3) scan_ring_backward_##name(Scan s) { ringBackward<T, 4>(s); }
+  extern "C" __global__ void __launch_bounds__(128, 3) scan_ring_backward_##name(Scan s) { ringBackward<T, 4, 2>(s); }
+#ifndef SCAN_VARIANTS
 RING(float32, float)
 RING(bf16, bf16)
 RING(f16, f16)
+#endif
+#undef RING

@@ -1,4 +1,4 @@
-// What a chunk adds to the gradient of the state before it, from a gradient of zero after it, and the sum of its steps; `scan_join` chains them. dState at most
+// What a chunk adds to the gradient of the state before it, from a gradient of zero after it, and the sum of its steps; `chunkStart` chains them. dState at most
 // 16: a ring of warps (ring.cuh) from the last token to the first.
 #include "ring.cuh"
 
@@ -59,7 +59,7 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
       for (int k = 0; k < K; k++) {
         const bool there = full || (p.active && !(marks.padded >> k & 1));
         const float raw = widen(rawDelta[k]) + bias;
-        dt[k] = there ? (s.softplus ? softplusOf(raw) : raw) : 0.f;
+        dt[k] = there ? (s.softplus ? softplusOf<T>(raw) : raw) : 0.f;
         sum += dt[k];
         gy[k] = widen(rawG[k]);
         if (z) {
@@ -81,6 +81,11 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
         float a[G], gh[G];
 #pragma unroll
         for (int q = 0; q < G; q++) a[q] = tile.A[n0 + q][lane];
+        float decay[G][K];
+#pragma unroll
+        for (int q = 0; q < G; q++)
+#pragma unroll
+          for (int k = 0; k < K; k++) decay[q][k] = ex2Early(dt[k] * a[q]);
         barrierWait(from + n0 / G * 8, round & 1);
 #pragma unroll
         for (int q = 0; q < G; q++) gh[q] = tile.carry[after][n0 + q][lane];
@@ -93,7 +98,7 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
 #pragma unroll
             for (int j = 3; j >= 0; j--) {
               const int k = k0 + j;
-              gh[q] = resets && (marks.resets >> k & 1) ? 0.f : (gh[q] + four[j] * gy[k]) * ex2(dt[k] * a[q]);
+              gh[q] = resets && (marks.resets >> k & 1) ? 0.f : (gh[q] + four[j] * gy[k]) * decay[q][k];
             }
           }
         }
@@ -113,7 +118,7 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
   tile.sums[w][lane] = sum;
   __syncthreads();
   if (!p.active) return;
-  for (int n = w; n < s.dState; n += W) s.ends[(p.part * s.dInner + p.channel) * s.dState + n] = tile.carry[0][n][lane];
+  for (int n = w; n < s.dState; n += W) s.ends[(p.part * s.dState + n) * s.dInner + p.channel] = tile.carry[0][n][lane];
   if (w > 0) return;
   float all = 0.f;
   for (int q = 0; q < W; q++) all += tile.sums[q][lane];
@@ -124,6 +129,9 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
 
 #define RING(name, T) \
   extern "C" __global__ void __launch_bounds__(256, 3) scan_ring_backward_summary_##name(Scan s) { ringBackwardSummary<T, 8, 8>(s); }
+#ifndef SCAN_VARIANTS
 RING(float32, float)
 RING(bf16, bf16)
 RING(f16, f16)
+#endif
+#undef RING

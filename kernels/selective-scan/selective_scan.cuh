@@ -18,8 +18,7 @@ struct Scan {
   i64 chunks, chunkLength, checkpoints, firstChunk;
   void* y;
   float *final, *saved;
-  // Between chunks: states they start from, end with, sums of their steps.
-  const float* starts;
+  // What chunks do to the state: their ends from a start of zero [batch, chunk, dState, dInner], and the sums of their steps [batch, chunk, dInner].
   float *ends, *sums;
   // Backward only.
   const void* gy;
@@ -67,15 +66,26 @@ __device__ __forceinline__ float ex2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// Not moved behind a wait, to the time of which it belongs.
+__device__ __forceinline__ float ex2Early(float x) {
+  float y;
+  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ __forceinline__ float sigmoidOf(float x) { return __fdividef(1.f, 1.f + ex2(-LOG2E * x)); }
-// The identity above 20. Below, log(1 + e) by the logarithm unit where that is accurate, and by 2 atanh(e / (2 + e)) where e is small, in which
-// 1 + e would lose it; to 5e-7 of its value either way.
-__device__ __forceinline__ float softplusOf(float x) {
-  const float e = ex2(LOG2E * x), s = __fdividef(e, 2.f + e), s2 = s * s;
+// The identity above 20. Below, log(1 + e) by the logarithm unit where that is accurate; where e is small 1 + e would lose it: there it is 2 atanh(e / (2 + e)),
+// to 5e-7 of its value; for the 16-bit formats e - e^2 / 2, to 1e-4.
+template <class T> __device__ __forceinline__ float softplusOf(float x) {
+  const float e = ex2(LOG2E * x);
   float log2;
   asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(log2) : "f"(1.f + e));
-  const float small = 2.f * s * (1.f + s2 * (1.f / 3.f + s2 * (0.2f + s2 * (1.f / 7.f + s2 * (1.f / 9.f)))));
-  return x > 20.f ? x : e < 0.5f ? small : 0.6931471805599453f * log2;
+  const float large = 0.6931471805599453f * log2;
+  if constexpr (sizeof(T) == 4) {
+    const float s = __fdividef(e, 2.f + e), s2 = s * s;
+    const float small = 2.f * s * (1.f + s2 * (1.f / 3.f + s2 * (0.2f + s2 * (1.f / 7.f + s2 * (1.f / 9.f)))));
+    return x > 20.f ? x : e < 0.5f ? small : large;
+  }
+  return x > 20.f ? x : e < 0.01f ? e - 0.5f * e * e : large;
 }
 
 template <int N> __device__ __forceinline__ void loadStates(const float* from, float (&to)[N]) {
@@ -124,4 +134,17 @@ template <int LANES, int V> __device__ __forceinline__ int sumOverChannels(float
     }
   }
   return first;
+}
+
+// The state that a chunk starts from (backward: its gradient after the chunk): the chunks before it (after it), chained in order.
+template <bool BACKWARD> __device__ __forceinline__ float chunkStart(const Scan& s, const float* first, i64 batch, i64 chunk, i64 channel, i64 n, float a) {
+  float h = first ? first[(batch * s.dInner + channel) * s.dState + n] : 0.f;
+  const i64 many = BACKWARD ? s.chunks - 1 - chunk : chunk;
+#pragma unroll 4
+  for (i64 k = 0; k < many; k++) {
+    const i64 part = batch * s.chunks + (BACKWARD ? s.chunks - 1 - k : k);
+    const float sum = s.sums[part * s.dInner + channel], end = s.ends[(part * s.dState + n) * s.dInner + channel];
+    h = (sum == INFINITY ? 0.f : ex2(a * sum) * h) + end;
+  }
+  return h;
 }

@@ -80,14 +80,17 @@ else {
 if (!has("nvcc")) console.error("backend-cuda: no kernels: nvcc is not here (CUDA toolkit 12 or later)");
 else {
   const all = readdirSync(join(root, "kernels"), { recursive: true, encoding: "utf8" });
-  const shared = all.filter((file) => file.endsWith(".cuh")).map((file) => join(root, "kernels", file));
+  const headers = all.filter((file) => file.endsWith(".cuh"));
   const kernels = all.filter((file) => file.endsWith(".cu"));
   const waiting = kernels.map((file) => join(root, "kernels", file));
   const work = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
       const source = file;
       const target = join(out, `${basename(file, ".cu")}.fatbin`);
-      const built = await make(target, [source, ...shared], "nvcc", (into) => [
+      // Headers are common, or the op's own.
+      const own = headers.filter((file) => ["common", basename(dirname(source))].includes(dirname(file)));
+      const inputs = [source, ...own.map((file) => join(root, "kernels", file))];
+      const built = await make(target, inputs, "nvcc", (into) => [
         ...["-fatbin", "-O3", "-std=c++17", "--compress-mode=size", ...targets, "-o", into, source],
       ]);
       ok &&= built;

@@ -1,9 +1,8 @@
 import type { Buf, DType, FusedOps, Operand, SelectiveScanDescriptor } from "@mamba-ts/backend";
 import type { CudaDevice } from "../device.js";
 import { fill } from "../elementwise.js";
-import { i32, i64, type Parameter, pointer } from "../launch.js";
+import { i64, type Parameter, pointer } from "../launch.js";
 import type { CudaBuf } from "../memory.js";
-import { reduce } from "../reduce.js";
 
 type Op = NonNullable<FusedOps["selectiveScan"]>;
 type Args = Parameters<Op["forward"]>[0];
@@ -30,8 +29,7 @@ interface Kernels {
   readonly checkpoint: number;
 }
 
-const JOIN = "selective_scan";
-const JOIN_BC = "selective_scan_backward";
+const JOIN = "selective_scan_join";
 /** Chunks are whole tiles of every kernel. */
 const TILE = 128;
 /** Below, a chunk costs more than it brings. */
@@ -46,7 +44,8 @@ const ring: Kernels = {
   backwardSummary: ["scan_ring_backward_summary", "scan_ring_backward_summary"],
   ...{ threads: 256, backwardThreads: 128, channels: 32, resident: [2, 3], checkpoint: 16 },
   forwardBytes: 4 * (2 * 8 * 16 * 16 + 8 * 16 * 32 + 16 * 32) + 8 * 8 * 8,
-  backwardBytes: 4 * (2 * 4 * 16 * 16 + 2 * 4 * 16 * 32 + 16 * 32 + 4 * 16 * 36 + 2 * 4 * 32) + 8 * 4 * 16,
+  backwardBytes:
+    4 * (2 * 4 * 16 * 16 + 2 * 4 * 16 * 32 + 16 * 32 + 4 * 16 * 36 + 4 * 4 * 8 * 36 + 2 * 4 * 32) + 8 * 4 * 16,
 };
 
 /** More states: `lanes` threads a channel with `perLane` states each. */
@@ -98,7 +97,6 @@ interface Results {
   readonly y?: CudaBuf;
   readonly final?: CudaBuf;
   readonly saved?: CudaBuf | undefined;
-  readonly starts?: CudaBuf | undefined;
   readonly ends?: CudaBuf | undefined;
   readonly sums?: CudaBuf | undefined;
   readonly gy?: CudaBuf | undefined;
@@ -125,37 +123,39 @@ function scanStruct(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, 
     ...[args.x, args.delta, args.B, args.C, args.z].map(stride),
     i64([d.batch, d.length, d.dInner, d.dState, d.groups, Number(d.softplus)]),
     i64([plan.chunks, plan.chunkLength, Math.ceil(d.length / plan.kernels.checkpoint), r.firstChunk ?? 0]),
-    ...[r.y, r.final, r.saved, r.starts, r.ends, r.sums, r.gy, r.gFinal, r.gx, r.gDelta, r.gz].map((x) => pointer(x)),
+    ...[r.y, r.final, r.saved, r.ends, r.sums, r.gy, r.gFinal, r.gx, r.gDelta, r.gz].map((x) => pointer(x)),
     ...[r.gA, r.gD, r.gBias, r.gInitial, r.gBC].map((x) => pointer(x)),
   ];
 }
 
-/** Runs `summary` on the chunks that another one follows, and chains the results: the states (or gradients) that the chunks start from. */
-function between(
+/** What each chunk does to the state, which the chunks after it chain to find where they start. */
+type Ends = { readonly ends: CudaBuf; readonly sums: CudaBuf } | undefined;
+
+/** Runs the summary of the chunks that another one follows (backward: precedes). */
+function summaries(
   device: CudaDevice,
   args: Args,
   d: SelectiveScanDescriptor,
   plan: Plan,
-  summary: { direction: 0 | 1; first: CudaBuf | undefined; results: Results },
-): CudaBuf {
+  direction: 0 | 1,
+  gy?: CudaBuf,
+): Ends {
   const { kernels, chunks } = plan;
-  const states = d.batch * d.dInner * d.dState;
-  const ends = device.alloc(states * chunks, "float32");
+  if (chunks === 1) return undefined;
+  const ends = device.alloc(d.batch * d.dInner * d.dState * chunks, "float32");
   const sums = device.alloc(d.batch * chunks * d.dInner, "float32");
-  const starts = device.alloc(states * chunks, "float32");
-  const struct = scanStruct(device, args, d, plan, { ...summary.results, firstChunk: summary.direction, ends, sums });
-  const [file, kernel] = summary.direction === 0 ? kernels.summary : kernels.backwardSummary;
+  const struct = scanStruct(device, args, d, plan, { gy, firstChunk: direction, ends, sums });
+  const [file, kernel] = direction === 0 ? kernels.summary : kernels.backwardSummary;
   const grid = [plan.grid[0], plan.grid[1], chunks - 1] as const;
-  const bytes = summary.direction === 0 ? kernels.forwardBytes : 0;
+  const bytes = direction === 0 ? kernels.forwardBytes : 0;
   device.launch(file, `${kernel}_${d.dtype}`, grid, [kernels.threads], struct, bytes);
-  device.each(JOIN, "scan_join", states, [
-    ...[device.own(args.A), pointer(summary.first), ends, sums, starts],
-    i64([states, d.dInner, d.dState, chunks]),
-    i32(summary.direction),
-  ]);
-  device.memory.free(ends);
-  device.memory.free(sums);
-  return starts;
+  return { ends, sums };
+}
+
+function release(device: CudaDevice, ends: Ends): void {
+  if (ends === undefined) return;
+  device.memory.free(ends.ends);
+  device.memory.free(ends.sums);
 }
 
 function forward(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, save: boolean) {
@@ -170,12 +170,11 @@ function forward(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, sav
   }
   const final = device.alloc(states, "float32");
   const saved = save ? device.alloc(Math.ceil(d.length / kernels.checkpoint) * states, "float32") : undefined;
-  const starts =
-    plan.chunks === 1 ? undefined : between(device, args, d, plan, { direction: 0, first: initial, results: {} });
-  const struct = scanStruct(device, args, d, plan, { y, final, saved, starts });
+  const ends = summaries(device, args, d, plan, 0);
+  const struct = scanStruct(device, args, d, plan, { y, final, saved, ...ends });
   const [file, kernel] = kernels.forward;
   device.launch(file, `${kernel}_${d.dtype}`, plan.grid, [kernels.threads], struct, kernels.forwardBytes);
-  if (starts !== undefined) device.memory.free(starts);
+  release(device, ends);
   return { outputs: { y, finalState: final }, saved: saved === undefined ? [] : [saved] };
 }
 
@@ -198,8 +197,7 @@ function backward(
   const given = (x: Operand | undefined): CudaBuf | undefined => (x === undefined ? undefined : device.own(x));
   const [gy, gFinal] = [given(gradOutputs.y), given(gradOutputs.finalState)];
   const gInitial = make(states);
-  const starts =
-    plan.chunks === 1 ? undefined : between(device, args, d, plan, { direction: 1, first: gFinal, results: { gy } });
+  const ends = summaries(device, args, d, plan, 1, gy);
   const gx = make(elements, d.dtype);
   const gDelta = make(elements, d.dtype);
   const gz = args.z === undefined ? undefined : make(elements, d.dtype);
@@ -209,19 +207,17 @@ function backward(
     gBias: make(parts * d.dInner),
     gBC: make(plan.blocks * rows * d.groups * 2 * d.dState),
   };
-  const results: Results = { saved: device.own(saved[0]!), starts, gy, gFinal, gx, gDelta, gz, gInitial, ...partial };
+  const results: Results = { saved: device.own(saved[0]!), ...ends, gy, gFinal, gx, gDelta, gz, gInitial, ...partial };
   const struct = scanStruct(device, args, d, plan, results);
   const [file, kernel] = kernels.backward;
   device.launch(file, `${kernel}_${d.dtype}`, plan.grid, [kernels.backwardThreads], struct, kernels.backwardBytes);
   const gB = make(rows * d.groups * d.dState, d.dtype);
   const gC = make(rows * d.groups * d.dState, d.dtype);
-  const join = [partial.gBC, gB, gC, i64([rows, d.groups, d.dState, plan.blocks])];
-  device.each(JOIN_BC, `scan_join_bc_${d.dtype}`, rows * d.groups * 2 * d.dState, join);
-  const joined = (buf: CudaBuf, each: number): Buf =>
-    reduce(device, "sum", { buf, offset: 0, rowStride: each, shape: [parts, each], dtype: "float32" }, 0);
-  const gA = joined(partial.gA, d.dInner * d.dState);
-  const [gD, gBias] = [joined(partial.gD, d.dInner), joined(partial.gBias, d.dInner)];
-  for (const buf of [...Object.values(partial), ...(starts === undefined ? [] : [starts])]) device.memory.free(buf);
+  const [gA, gD, gBias] = [make(d.dInner * d.dState), make(d.dInner), make(d.dInner)];
+  const join = [...struct, gB, gC, gA, gD, gBias, i64(plan.blocks)];
+  device.each(JOIN, `scan_join_${d.dtype}`, rows * d.groups * 2 * d.dState, join);
+  for (const buf of Object.values(partial)) device.memory.free(buf);
+  release(device, ends);
   const all = {
     ...{ x: gx, delta: gDelta, B: gB, C: gC, A: gA, D: gD, deltaBias: gBias, initialState: gInitial },
     ...(gz === undefined ? {} : { z: gz }),

@@ -1,11 +1,12 @@
 // selective-scan / backward-ends — the gradient that each stretch hands to the state before it, with none coming in from later ones
 //   gh[t-1] = exp(d[t] A) (gh[t] + C[t] g[t]),  g = gy silu(z)
 // carry: slots of [batch, dInner, dState], slot `split` written; sums [splits, batch, dInner] as in forward.wgsl. carries.wgsl follows.
+// Threads, tiles and staging as in forward.wgsl, from the end. Grid: (tiles of 32 channels within a group x batch, flat; splits).
 // #include "../common/grid.wgsl"
 // #include "../common/math.wgsl"
 // #include "../common/scan.wgsl"
 struct Params {
-  batch: u32, length: u32, d_inner: u32, groups: u32, per_group: u32, splits: u32, stretch: u32, flags: u32,
+  batch: u32, length: u32, d_inner: u32, groups: u32, per_group: u32, tiles: u32, splits: u32, stretch: u32, flags: u32,
   bias_at: u32, marks_at: u32, c_at: u32, delta_start: u32, delta_pitch: u32, z_start: u32, z_pitch: u32,
 }
 @group(0) @binding(0) var<storage, read> delta: array<f32>;
@@ -16,38 +17,116 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> sums: array<f32>;
 @group(1) @binding(0) var<uniform> p: Params;
 const D_STATE: u32 = 16u; // @specialize
-@compute @workgroup_size(64)
+const LANES: u32 = 4u; // @specialize
+const TILE: u32 = 16u; // @specialize
+const QUADS: u32 = (D_STATE + 4u * LANES - 1u) / (4u * LANES);
+const PER_TOKEN: u32 = LANES * QUADS;
+const EACH: u32 = TILE / LANES;
+const THREADS: u32 = 32u * LANES;
+const C_PIECES: u32 = TILE * PER_TOKEN;
+const PIECES: u32 = (C_PIECES + THREADS - 1u) / THREADS;
+var<workgroup> steps: array<vec2f, TILE * 32u>;
+var<workgroup> c_tile: array<vec4f, C_PIECES>;
+var<workgroup> marks: array<i32, TILE>;
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
-  let i = flat_group(id, groups) * 64u + lid;
-  if (i >= p.batch * p.d_inner) { return; }
-  let batch = i / p.d_inner;
-  let c = i % p.d_inner;
+  let tile = flat_group(id, groups) % (p.groups * p.tiles);
+  let batch = flat_group(id, groups) / (p.groups * p.tiles);
+  if (batch >= p.batch) { return; }
   let split = id.z;
+  let group = tile / p.tiles;
+  let k = lid % 32u;
+  let lane = lid / 32u;
+  let within = (tile % p.tiles) * 32u + k;
+  let is_active = within < p.per_group;
+  let c = group * p.per_group + min(within, p.per_group - 1u);
+  let n0 = lane * 4u * QUADS;
+  let row0 = batch * p.length;
   let start = split * p.stretch;
   let end = min(p.length, start + p.stretch);
-  let n0 = (c / p.per_group) * D_STATE;
-  var a: array<f32, D_STATE>;
-  var gh: array<f32, D_STATE>;
-  for (var n = 0u; n < D_STATE; n++) { a[n] = small_at(c * D_STATE + n); }
-  var total = 0.0;
-  var is_cleared = false;
-  for (var t = end; t > start; t--) {
-    let row = batch * p.length + t - 1u;
-    let mark = mark_of(row);
-    if (mark < 0) { continue; }
-    let step = step_of(raw_step(row, c));
-    var g = 0.0;
-    if (has(HAS_GY)) {
-      g = gy[row * p.d_inner + c];
-      if (has(HAS_Z)) { g *= silu(z[p.z_start + row * p.z_pitch + c]); }
-    }
-    total += step;
-    is_cleared = is_cleared || mark > 0;
-    let at = p.c_at + row * p.groups * D_STATE + n0;
-    for (var n = 0u; n < D_STATE; n++) {
-      gh[n] = select(exp2(step * a[n]) * (gh[n] + small_at(at + n) * g), 0.0, mark > 0);
+  var a: array<vec4f, QUADS>;
+  var gh: array<vec4f, QUADS>;
+  for (var q = 0u; q < QUADS; q++) {
+    for (var i = 0u; i < 4u; i++) {
+      if (n0 + 4u * q + i < D_STATE) { a[q][i] = small_at(c * D_STATE + n0 + 4u * q + i); }
     }
   }
-  for (var n = 0u; n < D_STATE; n++) { carry[(split * p.batch * p.d_inner + i) * D_STATE + n] = gh[n]; }
-  sums[split * p.batch * p.d_inner + i] = select(total, not_a_number(), is_cleared);
+  var total = 0.0;
+  var is_cleared = false;
+  var next_raw: array<f32, EACH>;
+  var next_z: array<f32, EACH>;
+  var next_gy: array<f32, EACH>;
+  var next_mark: array<i32, EACH>;
+  var next_c: array<vec4f, PIECES>;
+  let count = (end - min(start, end) + TILE - 1u) / TILE;
+  for (var left = count + 1u; left > 0u; left--) {
+    if (left <= count) {
+      for (var e = 0u; e < EACH; e++) {
+        let t = lane + LANES * e;
+        var step = vec2f(0.0);
+        if (next_mark[e] >= 0) {
+          step.x = step_of(next_raw[e]);
+          if (has(HAS_GY)) {
+            step.y = next_gy[e];
+            if (has(HAS_Z)) { step.y *= silu(next_z[e]); }
+          }
+        }
+        steps[t * 32u + k] = step;
+        if (k == 0u) { marks[t] = next_mark[e]; }
+      }
+      for (var i = 0u; i < PIECES; i++) {
+        let at = lid + i * THREADS;
+        if (at < C_PIECES) { c_tile[at] = next_c[i]; }
+      }
+    }
+    workgroupBarrier();
+    if (left > 1u) {
+      let t0 = start + (left - 2u) * TILE;
+      for (var e = 0u; e < EACH; e++) {
+        let t = t0 + lane + LANES * e;
+        let row = row0 + t;
+        next_mark[e] = -1;
+        if (t < end) {
+          next_mark[e] = mark_of(row);
+          next_raw[e] = raw_step(row, c);
+          if (has(HAS_Z)) { next_z[e] = z[p.z_start + row * p.z_pitch + c]; }
+          if (has(HAS_GY)) { next_gy[e] = gy[row * p.d_inner + c]; }
+        }
+      }
+      for (var i = 0u; i < PIECES; i++) {
+        let at = lid + i * THREADS;
+        let row = row0 + t0 + at / PER_TOKEN;
+        let n = 4u * (at % PER_TOKEN);
+        var v = vec4f(0.0);
+        if (at < C_PIECES && t0 + at / PER_TOKEN < end && mark_of(row) >= 0) {
+          for (var j = 0u; j < 4u; j++) {
+            if (n + j < D_STATE) { v[j] = small_at(p.c_at + (row * p.groups + group) * D_STATE + n + j); }
+          }
+        }
+        next_c[i] = v;
+      }
+    }
+    if (left <= count) {
+      for (var t = TILE; t > 0u; t--) {
+        let step = steps[(t - 1u) * 32u + k];
+        total += step.x;
+        for (var q = 0u; q < QUADS; q++) {
+          gh[q] = exp2(step.x * a[q]) * (gh[q] + c_tile[(t - 1u) * PER_TOKEN + lane * QUADS + q] * step.y);
+        }
+        if (has(HAS_MARKS) && marks[t - 1u] > 0) {
+          is_cleared = true;
+          for (var q = 0u; q < QUADS; q++) { gh[q] = vec4f(0.0); }
+        }
+      }
+    }
+    workgroupBarrier();
+  }
+  if (!is_active) { return; }
+  let own = ((split * p.batch + batch) * p.d_inner + c) * D_STATE;
+  for (var q = 0u; q < QUADS; q++) {
+    for (var i = 0u; i < 4u; i++) {
+      if (n0 + 4u * q + i < D_STATE) { carry[own + n0 + 4u * q + i] = gh[q][i]; }
+    }
+  }
+  if (lane == 0u) { sums[(split * p.batch + batch) * p.d_inner + c] = select(total, not_a_number(), is_cleared); }
 }

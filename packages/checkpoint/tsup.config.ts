@@ -5,6 +5,7 @@ export default library({
   node: "src/node.ts",
   "node-browser": "src/node-browser.ts",
   pytorch: "src/pytorch.ts",
+  gguf: "src/gguf.ts",
   hub: "src/node/hub.ts",
   "hub-browser": "src/hub-browser.ts",
 });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type Backend, isMambaError } from "@mamba-ts/backend";
-import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { createBackend } from "@mamba-ts/backend-wasm";
 import { booksFolder, heldOut, heldOutText } from "./books.js";
 import { measure, promptsOf, write } from "./measure.js";
 import { byteModelFolder, drafterFolder, openBytes, openSubwords } from "./models.js";
@@ -77,15 +77,19 @@ async function runMeasure(options: Options, backend: Backend): Promise<void> {
   const subwords = await openSubwords(drafter, backend);
   const prompts = promptsOf(await heldOutText(books), quick ? 3 : 8, 200);
   const results = [];
-  for (const [count, beta] of [
-    [1, 1],
-    [3, 1],
-    [3, 3],
+  for (const [count, minProbability, beta, toBoundary] of [
+    // As in the paper, exact and with beta 3; then drafting within words, which ends where the drafter is not sure.
+    [3, 0, 1, true],
+    [3, 0, 3, true],
+    [3, 0.3, 1, false],
+    [3, 0.3, 3, false],
   ] as const) {
-    const result = await measure(bytes, subwords, { prompts, maxTokens: quick ? 60 : 160, subwords: count, beta });
+    const drafting = { subwords: count, minProbability, beta, toBoundary };
+    const result = await measure(bytes, subwords, drafting, { prompts, maxTokens: quick ? 60 : 160 });
     results.push(result);
     console.log(
-      `${count} subwords per draft, beta ${beta}: ${result.plainBytesPerSecond} -> ${result.draftedBytesPerSecond} bytes per second (${result.speedUp} times), ` +
+      `${count} subwords per draft, from a probability of ${minProbability}, beta ${beta}${toBoundary ? ", alone to the boundary" : ""}: ` +
+        `${result.plainBytesPerSecond} -> ${result.draftedBytesPerSecond} bytes per second (${result.speedUp} times, ${result.range.join(" to ")}), ` +
         `${(100 * result.acceptance).toFixed(1)} % of drafted bytes kept, ${(100 * result.drafted).toFixed(1)} % of all bytes drafted, ${result.bytesPerPass} bytes per pass, ` +
         `${result.different} of ${prompts.length} continuations differ, ${result.differentBeyondMargin} of them beyond a margin of 1e-4`,
     );
@@ -135,7 +139,7 @@ async function main(): Promise<number> {
   };
   if (!(options.maxTokens >= 1) || !(options.steps >= 1))
     throw new RangeError("--max-tokens and --steps are at least 1");
-  const backend = createCpuBackend();
+  using backend = await createBackend();
   switch (command) {
     case "write": {
       using bytes = await openBytes(options.model, backend);

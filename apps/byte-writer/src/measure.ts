@@ -1,17 +1,27 @@
-import { ByteTokenizer, decodeBytes } from "@mamba-ts/byte-io";
+import { ByteTokenizer } from "@mamba-ts/byte-io";
 import { type DraftReport, generate, generateWithDrafts } from "@mamba-ts/generate";
 import type { Mamba } from "@mamba-ts/mamba";
 import { isWordBoundary, SubwordDrafter } from "@mamba-ts/mambabyte";
 import { scope } from "@mamba-ts/tensor";
 import type { Subwords } from "./models.js";
 
-export interface Measurement {
+/** How to draft. */
+export interface Drafting {
   readonly subwords: number;
+  /** See `SubwordDrafterOptions`. */
+  readonly minProbability: number;
   readonly beta: number;
+  /** As in the paper: after a rejection the byte model goes on alone to the end of the word. */
+  readonly toBoundary: boolean;
+}
+
+export interface Measurement extends Drafting {
   readonly bytes: number;
   readonly plainBytesPerSecond: number;
   readonly draftedBytesPerSecond: number;
+  /** Of all prompts together, and of the slowest and the fastest of them. */
   readonly speedUp: number;
+  readonly range: readonly [number, number];
   /** Of the drafted bytes. */
   readonly acceptance: number;
   /** Of the bytes made. */
@@ -25,45 +35,53 @@ export interface Measurement {
 export interface MeasureOptions {
   readonly prompts: readonly Uint8Array[];
   readonly maxTokens: number;
-  readonly subwords: number;
-  readonly beta: number;
 }
 
-/** Plain greedy decoding and decoding with drafts, in turn on the same prompts. */
+/** Plain greedy decoding and decoding with drafts, in turn on the same prompts; once before the clock runs. */
 export async function measure(
   bytes: Mamba,
   { model, encoding }: Subwords,
-  options: MeasureOptions,
+  drafting: Drafting,
+  { prompts, maxTokens }: MeasureOptions,
 ): Promise<Measurement> {
-  const { prompts, maxTokens, subwords, beta } = options;
+  const { subwords, minProbability, beta, toBoundary } = drafting;
   const tokenizer = new ByteTokenizer();
-  const total = { made: 0, plain: 0, drafted: 0, accepted: 0, guessed: 0, passes: 0, different: 0, beyond: 0 };
-  for (const prompt of prompts) {
-    const plain: number[] = [];
-    let start = performance.now();
-    for await (const { id } of generate(bytes, tokenizer, prompt, { temperature: 0, maxTokens })) plain.push(id);
-    total.plain += performance.now() - start;
-    const drafter = new SubwordDrafter(model, encoding, { subwords });
-    const fast: number[] = [];
-    start = performance.now();
-    const stream = generateWithDrafts(bytes, tokenizer, drafter, prompt, {
-      maxTokens,
-      beta,
-      isBoundary: isWordBoundary,
-    });
-    let report: DraftReport | undefined;
-    while (report === undefined) {
+  const plainly = async (prompt: Uint8Array): Promise<number[]> => {
+    const all: number[] = [];
+    for await (const { id } of generate(bytes, tokenizer, prompt, { temperature: 0, maxTokens })) all.push(id);
+    return all;
+  };
+  const withDrafts = async (prompt: Uint8Array): Promise<{ made: number[]; report: DraftReport }> => {
+    using drafter = new SubwordDrafter(model, encoding, { subwords, minProbability });
+    const boundary = toBoundary ? { isBoundary: isWordBoundary } : {};
+    const stream = generateWithDrafts(bytes, tokenizer, drafter, prompt, { maxTokens, beta, ...boundary });
+    const made: number[] = [];
+    for (;;) {
       const { done, value } = await stream.next();
-      if (done === true) report = value;
-      else fast.push(value.id);
+      if (done === true) return { made, report: value };
+      made.push(value.id);
     }
-    total.drafted += performance.now() - start;
-    drafter.dispose();
-    total.made += fast.length;
+  };
+  const timed = async <T>(run: () => Promise<T>): Promise<readonly [result: T, milliseconds: number]> => {
+    const start = performance.now();
+    const result = await run();
+    return [result, performance.now() - start];
+  };
+  await plainly(prompts[0]!);
+  await withDrafts(prompts[0]!);
+  const total = { made: 0, plain: 0, drafted: 0, accepted: 0, guessed: 0, passes: 0, different: 0, beyond: 0 };
+  const ratios: number[] = [];
+  for (const prompt of prompts) {
+    const [plain, slow] = await timed(() => plainly(prompt));
+    const [{ made, report }, fast] = await timed(() => withDrafts(prompt));
+    total.plain += slow;
+    total.drafted += fast;
+    ratios.push(slow / fast);
+    total.made += made.length;
     total.accepted += report.accepted;
     total.guessed += report.drafted;
     total.passes += report.passes;
-    const at = plain.findIndex((id, i) => id !== fast[i]);
+    const at = plain.findIndex((id, i) => id !== made[i]);
     if (at >= 0) {
       total.different++;
       if ((await marginAfter(bytes, [...prompt, ...plain.slice(0, at)])) > 1e-4) total.beyond++;
@@ -71,12 +89,12 @@ export async function measure(
   }
   const perSecond = (ms: number): number => Math.round((1000 * total.made) / ms);
   return {
-    subwords,
-    beta,
+    ...drafting,
     bytes: total.made,
     plainBytesPerSecond: perSecond(total.plain),
     draftedBytesPerSecond: perSecond(total.drafted),
     speedUp: round(total.plain / total.drafted),
+    range: [round(Math.min(...ratios)), round(Math.max(...ratios))],
     acceptance: round(total.accepted / Math.max(1, total.guessed)),
     drafted: round(total.accepted / total.made),
     bytesPerPass: round(total.made / total.passes),
@@ -115,22 +133,17 @@ export async function write(
   maxTokens: number,
   put: (text: string) => void,
 ): Promise<DraftReport> {
-  const drafter = new SubwordDrafter(model, encoding);
-  try {
-    const options = { maxTokens, isBoundary: isWordBoundary };
-    const stream = generateWithDrafts(bytes, new ByteTokenizer(), drafter, prompt, options);
-    let inDraft = false;
-    for (;;) {
-      const { done, value } = await stream.next();
-      if (done === true) {
-        put(inDraft ? "]" : "");
-        return value;
-      }
-      if (value.drafted !== inDraft) put(value.drafted ? "[" : "]");
-      inDraft = value.drafted;
-      put(decodeBytes(Uint8Array.of(value.id)));
+  using drafter = new SubwordDrafter(model, encoding);
+  const stream = generateWithDrafts(bytes, new ByteTokenizer(), drafter, prompt, { maxTokens });
+  let inDraft = false;
+  for (;;) {
+    const { done, value } = await stream.next();
+    if (done === true) {
+      put(inDraft ? "]" : "");
+      return value;
     }
-  } finally {
-    drafter.dispose();
+    if (value.drafted !== inDraft) put(value.drafted ? "[" : "]");
+    inDraft = value.drafted;
+    put(value.text);
   }
 }

@@ -31,8 +31,11 @@ test("measured with and without drafts on the same prompts: nothing differs beyo
   const { bytes, subwords } = models();
   const prompts = promptsOf(text, 2, 40);
   expect(prompts.every((prompt) => prompt.at(-1) === 32)).toBe(true);
-  const result = await measure(bytes, subwords, { prompts, maxTokens: 20, subwords: 2, beta: 1 });
-  expect(result).toMatchObject({ bytes: 40, differentBeyondMargin: 0 });
+  for (const toBoundary of [false, true]) {
+    const drafting = { subwords: 2, minProbability: 0, beta: 1, toBoundary };
+    const result = await measure(bytes, subwords, drafting, { prompts, maxTokens: 20 });
+    expect(result).toMatchObject({ bytes: 40, differentBeyondMargin: 0 });
+  }
   let written = "";
   const report = await write(bytes, subwords, "the ", 12, (t) => (written += t));
   expect(report.tokens).toBe(12);

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import { Command, CommanderError } from "commander";
 import { type BenchOptions, bench } from "./commands/bench.js";
-import { type ConvertOptions, convert } from "./commands/convert.js";
+import { type ConvertOptions, convert, weightDtypes } from "./commands/convert.js";
 import { demo } from "./commands/demo.js";
 import { type EvalOptions, evalModel } from "./commands/eval.js";
 import { type ForwardCommandOptions, forward } from "./commands/forward.js";
@@ -104,7 +104,7 @@ command<TrainOptions>(
   .option("--resume", "go on from the checkpoint in --out", false);
 
 command<GenerateCommandOptions>("generate", "Continue a prompt, streaming.", generateText)
-  .requiredOption("--model <folder>", "a checkpoint's folder, or a hub repository")
+  .requiredOption("--model <folder>", "a checkpoint's folder, a .gguf file, or a hub repository")
   .option("--prompt <text>", "text to continue")
   .option("--prompt-tokens <ids>", "token ids to continue, as 1,2,3", tokenList)
   .option("--max-tokens <n>", "tokens to make", integer("--max-tokens"), 128)
@@ -121,7 +121,7 @@ command<EvalOptions>(
   "Bits per byte and perplexity on a text, LAMBADA accuracy, or accuracy on images.",
   evalModel,
 )
-  .requiredOption("--model <folder>", "a checkpoint's folder, or a hub repository")
+  .requiredOption("--model <folder>", "a checkpoint's folder, a .gguf file, or a hub repository")
   .option("--text <path>", "a text file, or a folder of .txt files")
   .option("--lambada <file>", "LAMBADA as JSON lines with a text each")
   .option("--images <file>", "a safetensors file with pixels and labels, for image models")
@@ -147,10 +147,14 @@ command<{ model: string; tensors: boolean }>(
   .requiredOption("--model <folder>", "a checkpoint's folder")
   .option("--tensors", "list every tensor", false);
 
-command<ConvertOptions>("convert", "Write a checkpoint under another naming or in another dtype.", convert)
-  .requiredOption("--model <folder>", "a checkpoint's folder")
-  .requiredOption("--out <folder>", "where the converted one goes")
-  .option("--dtype <name>", "float32, bf16 or f16", choice("--dtype", ["float32", "bf16", "f16"]), "float32")
+command<ConvertOptions>(
+  "convert",
+  "Write a checkpoint under another naming, in another dtype, or as a GGUF file for llama.cpp.",
+  convert,
+)
+  .requiredOption("--model <path>", "a checkpoint's folder, or a .gguf file")
+  .requiredOption("--out <path>", "the folder where the converted one goes, or a .gguf file")
+  .option("--dtype <name>", weightDtypes.join(", "), choice("--dtype", weightDtypes), "float32")
   .option(
     "--naming <name>",
     "transformers or state-spaces",

@@ -1,12 +1,10 @@
 /** Every model of the family through the commands, by model_type or by the tensors' names. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
-import { readTensor } from "@mamba-ts/checkpoint";
-import { openSafetensorsFile, saveSafetensors } from "@mamba-ts/checkpoint/node";
-import { afterAll, describe, expect, test } from "vitest";
+import { saveSafetensors } from "@mamba-ts/checkpoint/node";
+import { describe, expect, test } from "vitest";
 import { convert } from "../src/commands/convert.js";
 import { evalModel } from "../src/commands/eval.js";
 import { forward } from "../src/commands/forward.js";
@@ -15,10 +13,9 @@ import { inspect } from "../src/commands/inspect.js";
 import { type TrainOptions, train } from "../src/commands/train.js";
 import { textArchitectures } from "../src/lib/new-model.js";
 import type { Output } from "../src/lib/output.js";
+import { inFolder, relativeError, tensorsOf } from "./support.js";
 
-const folder = mkdtempSync(join(tmpdir(), "family-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-const fixtures = (name: string): string =>
+const fixturesOf = (name: string): string =>
   fileURLToPath(new URL(`../../../packages/${name}/test/fixtures`, import.meta.url));
 
 /** What a command reports as JSON; every one must free all it took. */
@@ -35,24 +32,6 @@ async function run<T>(
   await command(options, { backend, output, signal: new AbortController().signal });
   expect(backend.memory().liveBuffers).toBe(0);
   return result as { readonly [key: string]: unknown };
-}
-
-async function tensorsOf(path: string): Promise<Map<string, { shape: readonly number[]; data: Float64Array }>> {
-  const backend = createCpuBackend();
-  const source = await openSafetensorsFile(path);
-  const all = new Map<string, { shape: readonly number[]; data: Float64Array }>();
-  for (const name of source.names) {
-    const t = await readTensor(source, name, backend);
-    all.set(name, { shape: t.shape, data: Float64Array.from(await t.data()) });
-  }
-  await source.close();
-  return all;
-}
-
-function relativeError(got: Float64Array, want: Float64Array): number {
-  if (got.length !== want.length) return Number.POSITIVE_INFINITY;
-  const norm = Math.hypot(...want);
-  return Math.hypot(...want.map((x, i) => x - got[i]!)) / (norm === 0 ? 1 : norm);
 }
 
 /** The gradients of single experts as the reference packs them. */
@@ -79,11 +58,11 @@ test.each([
   ["jamba", /^(logits|loss|aux_loss|hidden_states\.|grad\.)/],
   ["vision-mamba", /^(logits|loss|grad\.)/],
 ])("forward --gradients of %s: the reference's numbers", async (name, compared) => {
-  const golden = await tensorsOf(join(fixtures(name), "golden.safetensors"));
-  const output = join(folder, `${name}.safetensors`);
+  const golden = await tensorsOf(join(fixturesOf(name), "golden.safetensors"));
+  const output = inFolder(`${name}.safetensors`);
   await run(forward, {
-    model: fixtures(name),
-    input: join(fixtures(name), "golden.safetensors"),
+    model: fixturesOf(name),
+    input: join(fixturesOf(name), "golden.safetensors"),
     output,
     gradients: true,
   });
@@ -98,11 +77,11 @@ test.each([
 });
 
 test("generate: Jamba's greedy tokens", async () => {
-  const golden = await tensorsOf(join(fixtures("jamba"), "golden.safetensors"));
+  const golden = await tensorsOf(join(fixturesOf("jamba"), "golden.safetensors"));
   const all = Array.from(golden.get("generate.greedy")!.data);
   const prompt = Array.from(golden.get("generate.prompt")!.data);
   const made = await run(generateText, {
-    model: fixtures("jamba"),
+    model: fixturesOf("jamba"),
     promptTokens: prompt,
     maxTokens: all.length - prompt.length,
     temperature: 0,
@@ -117,8 +96,8 @@ test("generate: Jamba's greedy tokens", async () => {
 });
 
 test("inspect says what each is", async () => {
-  const model = await tensorsOf(join(fixtures("jamba"), "model.safetensors"));
-  expect(await run(inspect, { model: fixtures("jamba"), tensors: false })).toMatchObject({
+  const model = await tensorsOf(join(fixturesOf("jamba"), "model.safetensors"));
+  expect(await run(inspect, { model: fixturesOf("jamba"), tensors: false })).toMatchObject({
     family: "jamba",
     config: {
       nExperts: 4,
@@ -127,17 +106,17 @@ test("inspect says what each is", async () => {
     },
     parameters: [...model.values()].reduce((n, t) => n + t.data.length, 0),
   });
-  const jamba = await run(inspect, { model: fixtures("jamba"), tensors: false });
+  const jamba = await run(inspect, { model: fixturesOf("jamba"), tensors: false });
   // One attention layer: keys and values of 2 heads of width 8.
   expect((jamba["stateBytesAfter1024"] as number) - (jamba["stateBytesPerSequence"] as number)).toBe(1024 * 2 * 16 * 4);
-  expect(await run(inspect, { model: fixtures("vision-mamba"), tensors: false })).toMatchObject({
+  expect(await run(inspect, { model: fixturesOf("vision-mamba"), tensors: false })).toMatchObject({
     family: "vision_mamba",
     config: { bimamba: "v2", classToken: "middle", imageSize: [16, 16], nClasses: 10 },
   });
 });
 
 test("vision-mamba: train on images, eval, inspect", async () => {
-  const file = join(folder, "images.safetensors");
+  const file = inFolder("images.safetensors");
   // Bright on the left or on the right.
   const [n, size] = [16, 64];
   const pixels = Float32Array.from(
@@ -153,7 +132,7 @@ test("vision-mamba: train on images, eval, inspect", async () => {
       bytes: () => new Uint8Array(Int32Array.from({ length: n }, (_, i) => i & 1).buffer),
     },
   ]);
-  const out = join(folder, "images");
+  const out = inFolder("images");
   const options = {
     arch: "vision-mamba",
     data: [file],
@@ -192,21 +171,21 @@ test("vision-mamba: train on images, eval, inspect", async () => {
     config: { nClasses: 2, imageSize: [8, 8] },
   });
   await expect(run(train, { ...options, ...rest, resume: true })).rejects.toMatchObject({ code: "unsupported" });
-  await expect(run(evalModel, { model: fixtures("jamba"), images: file, limit: 0, chunk: 1 })).rejects.toMatchObject({
+  await expect(run(evalModel, { model: fixturesOf("jamba"), images: file, limit: 0, chunk: 1 })).rejects.toMatchObject({
     code: "config",
   });
   await expect(
-    run(train, { ...options, ...rest, data: [join(fixtures("jamba"), "golden.safetensors")] }),
+    run(train, { ...options, ...rest, data: [join(fixturesOf("jamba"), "golden.safetensors")] }),
   ).rejects.toMatchObject({ code: "data" });
 });
 
 describe.each(["jamba", "vision-mamba"])("convert %s", (name) => {
   test("to bf16 and back keeps names and shapes; float32 keeps every bit", async () => {
-    const [same, narrow] = [join(folder, `${name}-same`), join(folder, `${name}-bf16`)];
-    await run(convert, { model: fixtures(name), out: same, dtype: "float32", naming: "transformers" });
+    const [same, narrow] = [inFolder(`${name}-same`), inFolder(`${name}-bf16`)];
+    await run(convert, { model: fixturesOf(name), out: same, dtype: "float32", naming: "transformers" });
     await run(convert, { model: same, out: narrow, dtype: "bf16", naming: "transformers" });
     const [first, second, third] = await Promise.all(
-      [fixtures(name), same, narrow].map((path) => tensorsOf(join(path, "model.safetensors"))),
+      [fixturesOf(name), same, narrow].map((path) => tensorsOf(join(path, "model.safetensors"))),
     );
     expect([...second!.keys()].sort()).toEqual([...first!.keys()].sort());
     expect([...third!.keys()].sort()).toEqual([...first!.keys()].sort());
@@ -219,25 +198,25 @@ describe.each(["jamba", "vision-mamba"])("convert %s", (name) => {
 });
 
 test("a naming a model has not, a type nobody knows, text for an image model: typed errors", async () => {
-  const out = join(folder, "never");
+  const out = inFolder("never");
   await expect(
-    run(convert, { model: fixtures("jamba"), out, dtype: "float32", naming: "state-spaces" }),
+    run(convert, { model: fixturesOf("jamba"), out, dtype: "float32", naming: "state-spaces" }),
   ).rejects.toMatchObject({ code: "config" });
-  const odd = join(folder, "odd");
-  cpSync(fixtures("jamba"), odd, { recursive: true });
+  const odd = inFolder("odd");
+  cpSync(fixturesOf("jamba"), odd, { recursive: true });
   writeFileSync(join(odd, "config.json"), JSON.stringify({ model_type: "rwkv" }));
   await expect(run(inspect, { model: odd, tensors: false })).rejects.toMatchObject({
     code: "config",
     message: expect.stringContaining("rwkv"),
   });
   await expect(
-    run(evalModel, { model: fixtures("vision-mamba"), text: "x", limit: 0, chunk: 8 }),
+    run(evalModel, { model: fixturesOf("vision-mamba"), text: "x", limit: 0, chunk: 8 }),
   ).rejects.toMatchObject({ code: "config" });
 });
 
 describe.each(textArchitectures)("%s", (arch) => {
   test("train, resume to the same losses, eval, generate, inspect, convert", async () => {
-    const at = (name: string): string => join(folder, `${arch}-${name}`);
+    const at = (name: string): string => inFolder(`${arch}-${name}`);
     writeFileSync(at("text.txt"), "she sells sea shells by the sea shore; ".repeat(20));
     writeFileSync(
       at("config.json"),

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { isMambaError } from "@mamba-ts/backend";
-import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { createBackend } from "@mamba-ts/backend-wasm";
 import { experiment, kinds, type Result, type Settings } from "./experiment.js";
 import { heatMap } from "./picture.js";
 
@@ -37,7 +37,7 @@ async function main(): Promise<number> {
     ...(values.steps === undefined ? {} : { steps: Number(values.steps) }),
   };
   if (!(settings.steps >= 1)) throw new RangeError("--steps is at least 1");
-  const backend = createCpuBackend();
+  using backend = await createBackend();
   const results: Result[] = [];
   for (const kind of kinds) results.push(await experiment(kind, settings, backend, console.error));
   let commit = "unknown";

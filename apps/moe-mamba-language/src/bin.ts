@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { isMambaError } from "@mamba-ts/backend";
-import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { createBackend } from "@mamba-ts/backend-wasm";
 import { memorySource } from "@mamba-ts/byte-io";
 import { byteTokens, randomWindows } from "@mamba-ts/train";
 import { type Settings, train } from "./experiment.js";
@@ -48,7 +48,7 @@ async function main(): Promise<number> {
   const text = Buffer.concat(await Promise.all(names.map((name) => readFile(join(books, name)))));
   const valid = byteTokens(memorySource(await readFile(join(books, heldOut)), heldOut));
   const data = randomWindows(byteTokens(memorySource(text, "books")), settings);
-  const backend = createCpuBackend();
+  using backend = await createBackend();
   const runs = [];
   for (const experts of [1, settings.nExperts])
     runs.push(await train(settings, experts, data, valid, backend, console.error));

@@ -3,7 +3,7 @@ import { access, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { isMambaError } from "@mamba-ts/backend";
-import { createBackend } from "@mamba-ts/backend-cpu";
+import { createBackend } from "@mamba-ts/backend-wasm";
 import { co2, earthquakes, etth1 } from "./data.js";
 import { forecastEvents } from "./irregular.js";
 import type { Recipe } from "./model.js";
@@ -15,8 +15,8 @@ const usage = `usage: node dist/bin.js [SERIES...] [--ett FILE] [--out DIR] [--s
 Series: co2, earthquakes, ett; those there is data for by default.
   --ett FILE    ETTh1.csv of the ETDataset (https://github.com/zhouhaoyi/ETDataset), hourly
   --out DIR     where the pictures go, SERIES.svg; none by default
-  --steps N     updates; 300 by default
-  --quick       20 updates with smaller states, under two minutes
+  --steps N     updates of a model; 300 by default
+  --quick       60 updates of one smaller model instead of three, under two minutes
   --help`;
 
 const names = ["co2", "earthquakes", "ett"] as const;
@@ -38,7 +38,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const { ett, out, quick } = values;
-  const steps = Number(values.steps ?? (quick ? 20 : 300));
+  const steps = Number(values.steps ?? (quick ? 60 : 300));
   const unknown = positionals.find((name) => !names.includes(name as Name));
   const wrong =
     unknown !== undefined
@@ -62,11 +62,12 @@ async function main(): Promise<number> {
     const start = performance.now();
     const report = await run(name, ett ?? "", {
       backend,
-      dModel: 16,
+      dModel: quick ? 16 : 32,
       dState: quick ? 16 : 32,
-      batch: 16,
+      batch: 32,
       steps,
       rate: 0.004,
+      models: quick ? 1 : 3,
       onStep,
     });
     console.log(`\n${reportText(report, (performance.now() - start) / 1000)}`);

@@ -1,8 +1,7 @@
 import { linePlot } from "@mamba-ts/app-figures";
-import { Rng } from "@mamba-ts/tensor";
 import type { Events } from "./data.js";
-import { fitLinear, predictLinear } from "./linear.js";
-import { type Example, makeForecaster, predict, type Recipe, trainForecaster } from "./model.js";
+import { chooseLinear, predictLinear } from "./linear.js";
+import { type Example, forecast, type Recipe } from "./model.js";
 import { type Predictions, type Report, score, standardise } from "./report.js";
 
 /** Events that are read. */
@@ -16,7 +15,7 @@ const LONGEST = 20;
  */
 export async function forecastEvents(events: Events, recipe: Recipe): Promise<Report> {
   const waits = events.times.slice(1).map((t, i) => Math.log(Math.max(1e-4, t - events.times[i]!)));
-  const trainEnd = Math.floor(waits.length * 0.7);
+  const trainEnd = Math.floor(waits.length * 0.6);
   const wait = standardise(waits, trainEnd);
   const magnitude = standardise(events.magnitudes.slice(1), trainEnd).values;
   /** Event i's step is the wait before it; the wait after event `end` - 1 is the target. */
@@ -30,14 +29,14 @@ export async function forecastEvents(events: Events, recipe: Recipe): Promise<Re
       : undefined,
     target: wait.values.slice(end, end + 1),
   });
-  const ends = Array.from({ length: waits.length - trainEnd }, (_, i) => trainEnd + i);
+  const testStart = Math.floor(waits.length * 0.8);
+  const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+  const ends = range(testStart, waits.length);
   const tests = ends.map((end) => example(end, true));
   const trainCount = trainEnd - CONTEXT;
-  const fitted = Array.from({ length: trainCount }, (_, i) => example(CONTEXT + i, true));
-  const linear = fitLinear(
-    fitted.map((e) => e.input),
-    fitted.map((e) => e.target),
-    0.03,
+  const linear = chooseLinear(
+    range(CONTEXT, trainEnd).map((end) => example(end, true)),
+    range(trainEnd, testStart).map((end) => example(end, true)),
   );
   const predictions: (readonly [string, Predictions])[] = [
     ["last value", tests.map((e) => Float64Array.of(e.input[2 * CONTEXT - 2]!))],
@@ -45,10 +44,16 @@ export async function forecastEvents(events: Events, recipe: Recipe): Promise<Re
     ["linear", tests.map((e) => predictLinear(linear, e.input))],
   ];
   for (const timed of [true, false]) {
-    using model = makeForecaster(recipe, 2, 1);
-    await trainForecaster(model, (i) => example(CONTEXT + i, timed), trainCount, new Rng(2), recipe);
-    const rows = await predict(
-      model,
+    const rows = await forecast(
+      {
+        features: 2,
+        outputs: 1,
+        example: (i) => example(CONTEXT + i, timed),
+        count: trainCount,
+        validation: range(trainEnd, testStart).map((end) => example(end, timed)),
+        base: (e) => predictLinear(linear, e.input),
+      },
+      recipe,
       ends.map((end) => example(end, timed)),
     );
     predictions.push([timed ? "S4D, steps from the time stamps" : "S4D, equal steps", rows]);

@@ -47,6 +47,38 @@ export function fitLinear(
   return { weights };
 }
 
+/** The linear model whose ridge does best on validation examples. */
+export function chooseLinear(train: readonly Pair[], validation: readonly Pair[]): LinearModel {
+  const candidates = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1].map((ridge) =>
+    fitLinear(
+      train.map((e) => e.input),
+      train.map((e) => e.target),
+      ridge,
+    ),
+  );
+  const errors = candidates.map((model) => squaredError(validation, (e) => predictLinear(model, e.input)));
+  return candidates[errors.indexOf(Math.min(...errors))]!;
+}
+
+interface Pair {
+  readonly input: Float64Array;
+  readonly target: Float64Array;
+}
+
+/** Mean over all outputs of all examples. */
+export function squaredError<E extends Pair>(
+  examples: readonly E[],
+  predict: (e: E, i: number) => Float64Array,
+): number {
+  let [sum, count] = [0, 0];
+  for (const [i, e] of examples.entries())
+    for (const [k, y] of predict(e, i).entries()) {
+      sum += (y - e.target[k]!) ** 2;
+      count++;
+    }
+  return sum / count;
+}
+
 /** One row of outputs. */
 export function predictLinear({ weights }: LinearModel, input: Float64Array): Float64Array {
   return Float64Array.from(weights, (w) => {

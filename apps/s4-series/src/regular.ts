@@ -1,9 +1,8 @@
 import { linePlot } from "@mamba-ts/app-figures";
 import { DataError } from "@mamba-ts/backend";
-import { Rng } from "@mamba-ts/tensor";
 import type { Series } from "./data.js";
-import { fitLinear, predictLinear } from "./linear.js";
-import { type Example, makeForecaster, predict, type Recipe, trainForecaster } from "./model.js";
+import { chooseLinear, predictLinear } from "./linear.js";
+import { type Example, forecast, type Recipe } from "./model.js";
 import { type Predictions, type Report, score, standardise } from "./report.js";
 
 export interface Task {
@@ -26,17 +25,31 @@ export async function forecastSeries(series: Series, task: Task, recipe: Recipe)
     throw new DataError(`${series.name}: ${n} samples are too few for a context of ${context} and ${horizon} ahead`);
   const example = windows(series, trainEnd, context, horizon);
   const trainCount = trainEnd - context - horizon;
-  const ends: number[] = [];
-  const stride = Math.max(1, Math.floor((n - horizon - testStart) / 600));
-  for (let end = Math.max(testStart, context); end + horizon <= n; end += stride) ends.push(end);
+  /** Where windows of a part end, at most `most` of them. */
+  const endsIn = (from: number, to: number, most: number): number[] => {
+    const stride = Math.max(1, Math.floor((to - horizon - from) / most));
+    const first = Math.max(from, context);
+    return Array.from(
+      { length: Math.max(0, Math.floor((to - horizon - first) / stride) + 1) },
+      (_, i) => first + i * stride,
+    );
+  };
+  const ends = endsIn(testStart, n, 600);
   const tests = ends.map(example);
-
-  using model = makeForecaster(recipe, 1, horizon);
-  await trainForecaster(model, (i) => example(context + i), trainCount, new Rng(2), recipe);
+  const validation = endsIn(trainEnd, testStart, 300).map(example);
   const fitted = Array.from({ length: trainCount }, (_, i) => example(context + i));
-  const linear = fitLinear(
-    fitted.map((e) => e.input),
-    fitted.map((e) => e.target),
+  const linear = chooseLinear(fitted, validation);
+  const s4 = await forecast(
+    {
+      features: 1,
+      outputs: horizon,
+      example: (i) => fitted[i]!,
+      count: trainCount,
+      validation,
+      base: (e) => predictLinear(linear, e.input),
+    },
+    recipe,
+    tests,
   );
   const seasonal = (e: Example): Float64Array =>
     Float64Array.from({ length: horizon }, (_, k) => e.input[context - season + (k % season)]!);
@@ -44,7 +57,7 @@ export async function forecastSeries(series: Series, task: Task, recipe: Recipe)
     ["last value", tests.map(() => new Float64Array(horizon))],
     ["last season", tests.map(seasonal)],
     ["linear", tests.map((e) => predictLinear(linear, e.input))],
-    ["S4D", await predict(model, tests)],
+    ["S4D on what linear leaves", s4],
   ];
   return {
     title: series.name,

@@ -23,21 +23,21 @@ it("fits a line through points of a line", () => {
 });
 
 it("learns a sine that the last value says nothing of, regular or not", async () => {
-  const recipe = { backend: createCpuBackend(), dModel: 8, dState: 16, steps: 60, batch: 8, rate: 0.01 };
+  const recipe = { backend: createCpuBackend(), dModel: 8, dState: 16, steps: 60, batch: 8, rate: 0.01, models: 1 };
   const task = { context: 24, horizon: 6, season: 12, trainEnd: 0.6, testStart: 0.8 };
   for (const jitter of [0, 0.04]) {
     const times = Float64Array.from({ length: 400 }, (_, i) => i + jitter * Math.sin(7 * i));
     const series = { name: "sine", times, values: times.map((t) => Math.sin(t / 2)) };
     const report = await forecastSeries(series, task, recipe);
     const mse = Object.fromEntries(report.scores.map((s) => [s.name, s.mse]));
-    expect(mse["S4D"]).toBeLessThan(0.2 * mse["last value"]!);
+    expect(mse["S4D on what linear leaves"]).toBeLessThan(0.2 * mse["last value"]!);
     expect(report.figure).toContain("<svg");
-    expect(reportText(report, 1)).toMatch(/MSE of S4D is [\d.]+ % (above|below)/);
+    expect(reportText(report, 1)).toMatch(/MSE of S4D on what linear leaves is [\d.]+ % (above|below)/);
   }
 });
 
 it("predicts waiting times that alternate", async () => {
-  const recipe = { backend: createCpuBackend(), dModel: 8, dState: 16, steps: 40, batch: 8, rate: 0.01 };
+  const recipe = { backend: createCpuBackend(), dModel: 8, dState: 16, steps: 40, batch: 8, rate: 0.01, models: 1 };
   let now = 0;
   const times = Float64Array.from({ length: 300 }, (_, i) => (now += i % 2 === 0 ? 1 : 3));
   const magnitudes = Float64Array.from({ length: 300 }, (_, i) => i % 3);

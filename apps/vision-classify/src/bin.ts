@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { isMambaError } from "@mamba-ts/backend";
-import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { createBackend } from "@mamba-ts/backend-wasm";
 import { classify, confusion, normalisationOf, type Settings, trainClassifier } from "./classify.js";
 import { atSize, mnistFolder, openDataset } from "./data.js";
 import { confusionPicture, mistakesPicture } from "./pictures.js";
@@ -47,7 +47,7 @@ async function main(): Promise<number> {
   console.error(
     `${train.pictures.length} pictures to train on, ${test.pictures.length} to test, ${data.classes.length} classes`,
   );
-  const backend = createCpuBackend();
+  using backend = await createBackend();
   const normalisation = normalisationOf(train.pictures);
   const { model, losses } = await trainClassifier(
     settings,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cublaslt.h"
+#include "cufft.h"
 #include "driver.h"
 
 namespace {
@@ -71,7 +72,8 @@ class Device : public Napi::ObjectWrap<Device> {
                            InstanceMethod<&Device::EndCapture>("endCapture"), InstanceMethod<&Device::LaunchGraph>("launchGraph"),
                            InstanceMethod<&Device::DestroyGraph>("destroyGraph"), InstanceMethod<&Device::Record>("record"),
                            InstanceMethod<&Device::Elapsed>("elapsed"), InstanceMethod<&Device::OpenCublas>("openCublas"),
-                           InstanceMethod<&Device::Matmul>("matmul"), InstanceMethod<&Device::Close>("close"),
+                           InstanceMethod<&Device::Matmul>("matmul"), InstanceMethod<&Device::OpenCufft>("openCufft"),
+                           InstanceMethod<&Device::Fft>("fft"), InstanceMethod<&Device::Close>("close"),
                        });
   }
 
@@ -365,6 +367,20 @@ class Device : public Napi::ObjectWrap<Device> {
     if (!error.empty()) Napi::Error::New(info.Env(), error).ThrowAsJavaScriptException();
   }
 
+  Napi::Value OpenCufft(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    if (!cufft_.isOpen()) cufft_.open(info[0].As<Napi::String>());
+    return Napi::Boolean::New(info.Env(), cufft_.isOpen());
+  }
+
+  // (n, rows, inverse, double, in, out)
+  void Fft(const Napi::CallbackInfo& info) {
+    driver.CtxSetCurrent(context_);
+    const std::string error =
+        cufft_.run(integer(info[0]), integer(info[1]), info[2].ToBoolean(), info[3].ToBoolean(), toPointer(info[4]), toPointer(info[5]), stream_);
+    if (!error.empty()) Napi::Error::New(info.Env(), error).ThrowAsJavaScriptException();
+  }
+
   void Close(const Napi::CallbackInfo&) { Shut(); }
 
   void Shut() {
@@ -375,6 +391,7 @@ class Device : public Napi::ObjectWrap<Device> {
       if (exec != nullptr) driver.GraphExecDestroy(exec);
     for (CUevent event : events_) driver.EventDestroy(event);
     staging_.clear();
+    cufft_.close();
     driver.StreamDestroy(stream_);
     driver.PrimaryCtxRelease(device_);
     context_ = nullptr;
@@ -385,6 +402,7 @@ class Device : public Napi::ObjectWrap<Device> {
   CUstream stream_ = nullptr;
   Staging staging_;
   CublasLt cublas_;
+  Cufft cufft_;
   std::vector<CUmodule> modules_;
   std::vector<CUfunction> functions_;
   std::vector<CUgraphExec> graphs_;

@@ -30,6 +30,8 @@ export interface CudaBackendOptions {
   readonly nativeFolder?: string;
   /** Path of libcublasLt.so, where the system does not find it by itself. */
   readonly cublasLt?: string;
+  /** Path of libcufft.so, likewise; without the library Fourier transforms are composed. */
+  readonly cufft?: string;
 }
 
 /** A backend with the device it runs on, for measuring. */
@@ -49,7 +51,8 @@ export async function createBackend(options: CudaBackendOptions = {}): Promise<C
     throw new InvalidArgumentError(`createBackend: maxBytes is ${maxBytes}, not positive`);
   const folder = options.nativeFolder ?? nativeFolder();
   const cublasLt = options.cublasLt ?? process.env["MAMBA_TS_CUBLASLT"] ?? "";
-  const device = new CudaDevice({ folder, ordinal, maxBytes, poison, cublasLt });
+  const cufft = options.cufft ?? process.env["MAMBA_TS_CUFFT"] ?? "";
+  const device = new CudaDevice({ folder, ordinal, maxBytes, poison, cublasLt, cufft });
   const { name, driver, totalBytes } = device.info;
   return {
     name: "cuda",

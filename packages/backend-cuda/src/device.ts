@@ -9,6 +9,7 @@ export interface DeviceOptions {
   readonly maxBytes: number | undefined;
   readonly poison: boolean;
   readonly cublasLt: string;
+  readonly cufft: string;
 }
 
 type Extent = readonly [number, number?, number?];
@@ -22,6 +23,7 @@ export class CudaDevice {
   readonly native: NativeDevice;
   readonly info: ReturnType<NativeDevice["info"]>;
   readonly hasCublas: boolean;
+  readonly hasCufft: boolean;
   /** Called after each kernel and product that is enqueued: for profiles. */
   onLaunch: ((what: string) => void) | undefined;
   readonly #modules = new Map<string, number>();
@@ -36,6 +38,7 @@ export class CudaDevice {
       poison: options.poison,
     });
     this.hasCublas = this.native.openCublas(options.cublasLt);
+    this.hasCufft = this.native.openCufft(options.cufft);
   }
 
   /**

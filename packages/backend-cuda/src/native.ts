@@ -68,6 +68,8 @@ export interface NativeDevice {
     strideD: number,
     accumulate: boolean,
   ): void;
+  openCufft(path: string): boolean;
+  fft(n: number, rows: number, inverse: boolean, double: boolean, input: number, output: number): void;
   close(): void;
 }
 

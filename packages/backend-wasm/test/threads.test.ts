@@ -33,10 +33,10 @@ async function everything(threads: number): Promise<{ device: string; numbers: n
   return { device, numbers };
 }
 
-test("results are the same, bit for bit, for 1, 2 and 4 threads", async () => {
+test("results are the same, bit for bit, for 1, 2, 4 and 16 threads", async () => {
   const one = await everything(1);
   expect(one.device).toContain("one thread");
-  for (const threads of [2, 4]) {
+  for (const threads of [2, 4, 16]) {
     const many = await everything(threads);
     expect(many.device).toContain(`${threads} threads`);
     expect(many.numbers).toEqual(one.numbers);

@@ -22,6 +22,7 @@ const values: { readonly [constant: string]: readonly number[] } = {
   LANES: [8, 16, 32, 256],
   STAGE: [64, 2048],
   WIDTH: [1, 80],
+  RADIX: [2, 3, 4, 5, 7, 8],
   THREADS: [256, 32, 64, 128],
 };
 /** Constants that belong together. */
@@ -36,6 +37,11 @@ const together: { readonly [kernel: string]: readonly { readonly [constant: stri
     { D_STATE: 8, CHUNK: 8, LANES: 2, TILE: 16 },
     { D_STATE: 16, CHUNK: 8, LANES: 4, TILE: 16 },
     { D_STATE: 64, CHUNK: 8, LANES: 4, TILE: 8 },
+  ],
+  "selective-scan/backward-ends": [
+    { D_STATE: 1, LANES: 1, TILE: 16 },
+    { D_STATE: 16, LANES: 4, TILE: 16 },
+    { D_STATE: 33, LANES: 4, TILE: 8 },
   ],
   "selective-scan/backward": [
     { D_STATE: 1, CHUNK: 8, LANES: 1, CHANNELS: 32, ROUND: 2 },

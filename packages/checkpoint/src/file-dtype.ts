@@ -1,8 +1,9 @@
 import { CheckpointError, type DType } from "@mamba-ts/backend";
 
-/** Element types of checkpoint files, as safetensors spells them. */
-export type FileDType = "F64" | "F32" | "F16" | "BF16" | "I64" | "I32" | "I16" | "I8" | "U8" | "BOOL";
+/** Element types of checkpoint files, as safetensors spells them; Q8_0 as GGUF does: blocks of 32, see `BlockDType`. */
+export type FileDType = "F64" | "F32" | "F16" | "BF16" | "I64" | "I32" | "I16" | "I8" | "U8" | "BOOL" | "Q8_0";
 
+/** Bytes of an element; of Q8_0 the share of its block. */
 export const fileDTypeBytes: { readonly [K in FileDType]: number } = {
   F64: 8,
   F32: 4,
@@ -14,7 +15,13 @@ export const fileDTypeBytes: { readonly [K in FileDType]: number } = {
   I8: 1,
   U8: 1,
   BOOL: 1,
+  Q8_0: 34 / 32,
 };
+
+/** Whether a file's elements are whole numbers, truth values included. */
+export function isInteger(dtype: FileDType): boolean {
+  return tensorDTypes[dtype] === "int32";
+}
 
 const tensorDTypes: { readonly [K in FileDType]: DType } = {
   F64: "float64",
@@ -27,13 +34,15 @@ const tensorDTypes: { readonly [K in FileDType]: DType } = {
   I8: "int32",
   U8: "int32",
   BOOL: "int32",
+  Q8_0: "q8_0",
 };
-const fileDTypes: { readonly [K in Exclude<DType, "q8_0">]: FileDType } = {
+const fileDTypes: { readonly [K in DType]: FileDType } = {
   float64: "F64",
   float32: "F32",
   f16: "F16",
   bf16: "BF16",
   int32: "I32",
+  q8_0: "Q8_0",
 };
 
 /** The tensor dtype that holds a file dtype's values; all integers become int32. */
@@ -41,10 +50,8 @@ export function toTensorDType(dtype: FileDType): DType {
   return tensorDTypes[dtype];
 }
 
-/** The file dtype a tensor is written as. Block formats have none. */
+/** The file dtype a tensor is written as. */
 export function toFileDType(dtype: DType): FileDType {
-  if (dtype === "q8_0")
-    throw new CheckpointError("safetensors has no q8_0", { hint: 'cast to "bf16" or "float32" before saving' });
   return fileDTypes[dtype];
 }
 
@@ -76,6 +83,7 @@ function integerAt(name: string, view: DataView, dtype: FileDType, i: number, si
   }
 }
 
-export function isFileDType(name: unknown): name is FileDType {
-  return typeof name === "string" && Object.hasOwn(fileDTypeBytes, name);
+/** Whether a format spells a dtype so; blocks are no dtype of safetensors'. */
+export function isFileDType(name: unknown): name is Exclude<FileDType, "Q8_0"> {
+  return typeof name === "string" && name !== "Q8_0" && Object.hasOwn(fileDTypeBytes, name);
 }

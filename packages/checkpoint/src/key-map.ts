@@ -30,6 +30,27 @@ export function prefixMap(
   };
 }
 
+/** A key map for names in numbered layers: `layers` are the prefixes of both, `inner` translates what follows the number, `outer` all other names. */
+export function layeredMap(
+  name: string,
+  layers: readonly [file: string, model: string],
+  inner: KeyMap,
+  outer: KeyMap,
+): KeyMap {
+  const replace = (key: string, from: string, to: string, within: (rest: string) => string | undefined) => {
+    const end = key.startsWith(from) ? key.indexOf(".", from.length) : -1;
+    if (end < 0) return undefined;
+    const rest = within(key.slice(end + 1));
+    return rest === undefined ? undefined : to + key.slice(from.length, end + 1) + rest;
+  };
+  return {
+    name,
+    toModel: (key) =>
+      key.startsWith(layers[0]) ? replace(key, layers[0], layers[1], inner.toModel) : outer.toModel(key),
+    toFile: (key) => replace(key, layers[1], layers[0], inner.toFile) ?? outer.toFile(key),
+  };
+}
+
 /** The same tensors under the model's names. Throws CheckpointError if two of the file's names become one. */
 export function renameSource(source: TensorSource, map: KeyMap): TensorSource {
   const original = new Map<string, string>();

@@ -1,5 +1,5 @@
-export { atomicWrite } from "./node/atomic-write.js";
+export { atomicWrite, writeError } from "./node/atomic-write.js";
 export { fileReader } from "./node/file-reader.js";
 export { isFolder, openCheckpoint, readJson } from "./node/folder.js";
 export { openSafetensorsFile } from "./node/open-file.js";
-export { saveSafetensors } from "./node/save.js";
+export { saveGguf, saveSafetensors } from "./node/save.js";

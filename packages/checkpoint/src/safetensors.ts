@@ -3,6 +3,7 @@
  * and byte range of each tensor, then the tensors. Read by range: only the header and the tensors asked for are touched.
  */
 import { CheckpointError, type Shape } from "@mamba-ts/backend";
+import { blockMetadata, storedAs, unpackBlocks } from "./block-formats.js";
 import { type FileDType, fileDTypeBytes, isFileDType } from "./file-dtype.js";
 import type { ByteReader } from "./reader.js";
 import { missing, type TensorInfo, type TensorSource } from "./source.js";
@@ -114,7 +115,7 @@ function readEntries(file: string, header: Record<string, unknown>, dataSize: nu
     throw new CheckpointError(`${file}: the tensors take ${at} bytes, the file has ${dataSize}`, {
       hint: at > dataSize ? "it was cut short" : undefined,
     });
-  return { entries, metadata };
+  return { metadata: unpackBlocks(file, metadata, entries), entries };
 }
 
 function readMetadata(file: string, value: unknown): Record<string, string> {
@@ -173,14 +174,15 @@ export async function* safetensorsParts(
   );
   // Without a prototype, for a tensor may be named __proto__.
   const header = Object.create(null) as Record<string, unknown>;
-  if (Object.keys(metadata).length > 0) header["__metadata__"] = metadata;
+  const described = { ...metadata, ...blockMetadata(sorted) };
+  if (Object.keys(described).length > 0) header["__metadata__"] = described;
   const sizes: number[] = [];
   let at = 0;
   for (const { name, dtype, shape } of sorted) {
     if (name === "__metadata__") throw new CheckpointError("saving: no tensor can be named __metadata__");
     if (Object.hasOwn(header, name)) throw new CheckpointError(`saving: two tensors are named ${name}`);
     const bytes = shape.reduce((a, b) => a * b, fileDTypeBytes[dtype]);
-    header[name] = { dtype, shape, data_offsets: [at, at + bytes] };
+    header[name] = { ...storedAs(name, dtype, shape), data_offsets: [at, at + bytes] };
     sizes.push(bytes);
     at += bytes;
   }

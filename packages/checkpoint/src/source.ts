@@ -1,12 +1,15 @@
 import { type Backend, CheckpointError, type DType, type Shape } from "@mamba-ts/backend";
 import { cast, fromBytes, type Tensor } from "@mamba-ts/tensor";
 import { type FileDType, toTensorBytes, toTensorDType } from "./file-dtype.js";
+import { hostFloats } from "./host-floats.js";
 
 export interface TensorInfo {
   readonly shape: Shape;
   readonly dtype: FileDType;
   /** Where it lies, for messages. */
   readonly file: string;
+  /** What the file has, where that is decoded to `dtype`. */
+  readonly stored?: { readonly type: string; readonly bytes: number };
 }
 
 /** Named tensors that are read one at a time, when asked for. */
@@ -31,20 +34,12 @@ export async function readTensor(
   const info = source.info(name);
   const bytes = toTensorBytes(name, info.dtype, await source.bytes(name, signal));
   const own = toTensorDType(info.dtype);
-  if (own === "float64" && dtype !== "float64" && !backend.dtypes.has("float64"))
-    return narrowed(backend, bytes, info.shape, dtype);
-  const tensor = fromBytes(backend, bytes, info.shape, own);
-  if (dtype === undefined || dtype === own) return tensor;
-  const converted = cast(tensor, dtype);
-  tensor.dispose();
-  return converted;
-}
-
-/** float64 weights on a backend that has none. */
-function narrowed(backend: Backend, bytes: Uint8Array, shape: Shape, dtype: DType | undefined): Tensor {
-  const doubles = new Float64Array(bytes.slice().buffer);
-  const tensor = fromBytes(backend, Float32Array.from(doubles), shape, "float32");
-  if (dtype === undefined || dtype === "float32") return tensor;
+  // A format that the backend has not is decoded here; asked for, it is an error.
+  const decode = own !== "int32" && own !== dtype && !backend.dtypes.has(own);
+  const tensor = decode
+    ? fromBytes(backend, hostFloats(info.dtype, bytes), info.shape, "float32")
+    : fromBytes(backend, bytes, info.shape, own);
+  if (dtype === undefined || dtype === tensor.dtype) return tensor;
   const converted = cast(tensor, dtype);
   tensor.dispose();
   return converted;

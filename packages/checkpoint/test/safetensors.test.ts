@@ -53,8 +53,9 @@ test("what is written is read, of every dtype, shape and name", async () => {
   const seen = new Set<FileDType>();
   await fc.assert(
     fc.asyncProperty(tensors, fc.dictionary(fc.string(), fc.string()), async (list, metadata) => {
-      const written = list.map(({ name, dtype, shape, seed }) => {
+      const written = list.map(({ name, dtype, shape: drawn, seed }) => {
         seen.add(dtype);
+        const shape = dtype === "Q8_0" ? [...drawn, 32 * (seed % 3)] : drawn;
         const size = shape.reduce((a, b) => a * b, fileDTypeBytes[dtype]);
         const content = Uint8Array.from({ length: size }, (_, i) => seed + 31 * i);
         return { name, dtype, shape, content, bytes: () => content };
@@ -99,12 +100,33 @@ test("only the header and the tensor asked for are read", async () => {
   expect(ranges).toEqual([[whole.size - 40, 40]]);
 });
 
+test("a reader that does not know blocks of q8_0 finds their bytes", async () => {
+  const file = await encodeSafetensors([tensor("w", "Q8_0", [3, 64])]);
+  const { w, __metadata__ } = JSON.parse(new TextDecoder().decode(file.subarray(8, file.length - 204)));
+  expect(w).toEqual({ dtype: "U8", shape: [3, 68], data_offsets: [0, 204] });
+  expect(__metadata__).toEqual({ "mamba-ts.q8_0": '["w"]' });
+});
+
+test("blocks are numbers on a backend without the format", async () => {
+  const quants = Int8Array.from({ length: 32 }, (_, i) => 3 * i - 50);
+  // 0x3800 is the f16 of 0.5.
+  const block = Uint8Array.of(0x00, 0x38, ...new Uint8Array(quants.buffer));
+  const source = await open(await encodeSafetensors([{ ...tensor("w", "Q8_0", [1, 32]), bytes: () => block }]));
+  using backend = createCpuBackend();
+  using kept = await readTensor(source, "w", backend);
+  expect(kept.dtype).toBe("q8_0");
+  using decoded = await readTensor(source, "w", { ...backend, dtypes: new Set(["float32", "int32"]) });
+  expect(decoded.dtype).toBe("float32");
+  expect(Array.from(await decoded.data())).toEqual(Array.from(quants, (q) => q / 2));
+});
+
 test("what cannot be written is refused", async () => {
   const twice = [tensor("a", "F32", [1]), tensor("a", "F32", [2])];
   await expect(encodeSafetensors(twice)).rejects.toThrow(/two tensors are named a/);
   await expect(encodeSafetensors([tensor("__metadata__", "F32", [1])])).rejects.toThrow(/__metadata__/);
   const short = { ...tensor("a", "F32", [3]), bytes: () => new Uint8Array(8) };
   await expect(encodeSafetensors([short])).rejects.toThrow(/tensor a has 8 bytes, its shape says 12/);
+  await expect(encodeSafetensors([tensor("a", "Q8_0", [2, 16])])).rejects.toThrow(/no whole number of blocks/);
 });
 
 const entry = (dtype: string, shape: unknown, offsets: unknown): string =>
@@ -122,6 +144,12 @@ test.each<[string, Uint8Array, RegExp]>([
   ["a header that is an array", fileOf("[]"), /no JSON object/],
   ["a header that is null", fileOf("null"), /no JSON object/],
   ["invalid UTF-8", fileOf(Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d)), /not UTF-8/],
+  ["blocks that are no dtype", fileOf(`{"a":${entry("Q8_0", [32], [0, 34])}}`, 34), /dtype "Q8_0", which is not known/],
+  ...(["[]x", "{}", '["b"]', '["a"]'] as const).map((names): [string, Uint8Array, RegExp] => [
+    `${names} for tensors in blocks`,
+    fileOf(`{"a":${entry("U8", [33], [0, 33])},"__metadata__":${JSON.stringify({ "mamba-ts.q8_0": names })}}`, 33),
+    /mamba-ts.q8_0 (names|is no list)/,
+  ]),
   ["data cut short", fileOf(`{"a":${entry("F32", [4], [0, 16])}}`, 12), /truncated: tensor a ends at byte 16 of 12/],
   ["data left over", fileOf(`{"a":${entry("F32", [4], [0, 16])}}`, 17), /take 16 bytes, the file has 17/],
   [

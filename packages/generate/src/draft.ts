@@ -4,12 +4,12 @@
  */
 import { type Backend, InvalidArgumentError, NonFiniteError } from "@mamba-ts/backend";
 import {
-  argMax,
+  add,
   cast,
   compare,
-  logSumExp,
   pick,
   reshape,
+  sample,
   scope,
   slice,
   sub,
@@ -203,18 +203,19 @@ async function judge<S extends GenerationState>(
     const { logits, state: after } = model.forward([[...pending, ...fed]], { state, logits: "all" });
     const [, length, vocab] = logits!.shape as [number, number, number];
     const scores = cast(reshape(slice(logits!, 1, length - positions, length), [positions, vocab]), "float32");
+    // What greedy decoding takes, and what it says of it.
+    const { token: best, logprob: bestLogprob } = sample(scores, { temperature: 0 });
+    if (beta === 1) return { after, best, bestLogprob };
     const guesses = tensor(
       model.backend,
       Int32Array.from({ length: positions }, (_, i) => draft[i] ?? 0),
     );
     const guessed = pick(scores, guesses); // [positions]
-    const best = argMax(scores, 1);
-    const total = logSumExp(scores, 1);
     return {
       after,
       best,
-      bestLogprob: sub(pick(scores, best), total),
-      guessLogprob: sub(guessed, total),
+      bestLogprob,
+      guessLogprob: add(sub(guessed, pick(scores, best)), bestLogprob),
       above: sum(cast(compare("gt", scores, unsqueeze(guessed, 1)), "float32"), 1),
     };
   });
@@ -223,11 +224,11 @@ async function judge<S extends GenerationState>(
     const [best, bestLogprob, guessLogprob, above] = await Promise.all([
       read.best.data(),
       read.bestLogprob.data(),
-      read.guessLogprob.data(),
-      read.above.data(),
+      (read.guessLogprob ?? read.bestLogprob).data(),
+      read.above?.data(),
     ]);
     // With beta 1 equals are told apart as greedy decoding does: the first one counts.
-    const stands = (i: number): boolean => (beta === 1 ? best[i] === draft[i] : above[i]! < beta);
+    const stands = (i: number): boolean => (above === undefined ? best[i] === draft[i] : above[i]! < beta);
     let kept = 0;
     while (kept < draft.length && stands(kept)) kept++;
     return {

@@ -5,6 +5,7 @@ import {
   div,
   expectSampleOptions,
   fromHost,
+  giveTurn,
   mul,
   reshape,
   type SampleResult,
@@ -157,8 +158,9 @@ async function prefill<S extends GenerationState>(
       );
       onPrefill?.(end, longest);
       if (logits !== undefined) return logits;
-      // Lets the caller's other work, an abort among it, have its turn.
+      // A prompt is not read further ahead than the device has come; and an abort has its turn.
       await model.backend.synchronize();
+      await giveTurn();
     }
   } catch (error) {
     if (options.state === undefined) state[Symbol.dispose]();

@@ -103,7 +103,8 @@ export function toTransformersJambaConfig(given: JambaConfig | ResolvedJambaConf
     expert_layer_offset: config.expertLayerOffset,
     num_experts: config.nExperts,
     num_experts_per_tok: config.topK,
-    output_router_logits: config.auxLoss,
+    // Without routers transformers fails where it is asked for their logits.
+    output_router_logits: config.auxLoss && config.expertLayers.some(Boolean),
     router_aux_loss_coef: config.auxLossCoef,
     rms_norm_eps: config.normEps,
     tie_word_embeddings: config.tieEmbeddings,

@@ -9,7 +9,13 @@ import {
 } from "@mamba-ts/checkpoint";
 import { openCheckpoint } from "@mamba-ts/checkpoint/node";
 import { Jamba } from "@mamba-ts/jamba";
-import { jambaConfigText, jambaTensors, loadJambaFrom, parseJambaConfig } from "@mamba-ts/jamba/load";
+import {
+  jambaConfigText,
+  jambaTensors,
+  loadJambaFrom,
+  parseJambaConfig,
+  toTransformersJambaConfig,
+} from "@mamba-ts/jamba/load";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { perturbed, see, small } from "./support.js";
 
@@ -127,6 +133,11 @@ test("what is written is what was read, bit for bit", async () => {
   for (const key of Object.keys(again)) if (key in given) expect([key, again[key]]).toEqual([key, given[key]]);
   expect(jambaConfigText(model.config)).toContain('"attention_dropout": 0.0');
   model.dispose();
+});
+
+test("routers' logits are asked for only where there are routers", () => {
+  const asks = (nExperts: number) => toTransformersJambaConfig({ ...small, nExperts, topK: 1 })["output_router_logits"];
+  expect([asks(3), asks(1)]).toEqual([true, false]);
 });
 
 test.each([

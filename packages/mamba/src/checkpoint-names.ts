@@ -1,4 +1,4 @@
-import { type KeyMap, prefixMap, type TensorSource } from "@mamba-ts/checkpoint";
+import { type KeyMap, layeredMap, prefixMap, type TensorSource } from "@mamba-ts/checkpoint";
 
 /** transformers' names are the model's own. */
 export const transformersNames: KeyMap = prefixMap("transformers", []);
@@ -6,10 +6,33 @@ export const transformersNames: KeyMap = prefixMap("transformers", []);
 /** state-spaces/mamba's: the embedding is in the singular. */
 export const stateSpacesNames: KeyMap = prefixMap("state-spaces", [["backbone.embedding", "backbone.embeddings"]]);
 
+/** llama.cpp's, in GGUF files; what `ssm_a` holds differs too, see gguf.ts. */
+export const ggufNames: KeyMap = layeredMap(
+  "gguf",
+  ["blk.", "backbone.layers."],
+  prefixMap("gguf", [
+    ["attn_norm", "norm"],
+    ["ssm_in", "mixer.in_proj"],
+    ["ssm_conv1d", "mixer.conv1d"],
+    ["ssm_x", "mixer.x_proj"],
+    ["ssm_dt", "mixer.dt_proj"],
+    ["ssm_a", "mixer.A_log"],
+    ["ssm_d", "mixer.D"],
+    ["ssm_out", "mixer.out_proj"],
+  ]),
+  prefixMap("gguf", [
+    ["token_embd", "backbone.embeddings"],
+    ["output_norm", "backbone.norm_f"],
+    ["output", "lm_head"],
+  ]),
+);
+
+/** The namings of safetensors files. */
 export const namings = { transformers: transformersNames, "state-spaces": stateSpacesNames } as const;
 export type Naming = keyof typeof namings;
 
 /** The naming a checkpoint uses, by its embedding. */
 export function detectNaming(source: TensorSource): KeyMap {
+  if (source.has("token_embd.weight")) return ggufNames;
   return source.has("backbone.embedding.weight") ? stateSpacesNames : transformersNames;
 }

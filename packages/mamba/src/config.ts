@@ -51,6 +51,9 @@ const defaults = {
   innerNormEps: 1e-6,
 } as const;
 
+/** Making the layers of a number that a damaged file names must not take all memory. */
+const MAX_LAYERS = 10_000;
+
 /** Fills in defaults and derived sizes; throws ConfigError naming an impossible or unknown value. */
 export function resolveConfig(config: MambaConfig): ResolvedMambaConfig {
   const known = new Set([...Object.keys(defaults), "dModel", "nLayer", "vocabSize", "dInner", "dtRank"]);
@@ -62,7 +65,12 @@ export function resolveConfig(config: MambaConfig): ResolvedMambaConfig {
   const resolved: ResolvedMambaConfig = { ...merged, dInner, dtRank };
   for (const key of ["dModel", "vocabSize", "dState", "dConv", "dInner", "dtRank"] as const)
     demand(resolved, key, (n) => Number.isInteger(n) && n > 0, "a positive integer");
-  demand(resolved, "nLayer", (n) => Number.isInteger(n) && n >= 0, "an integer of at least 0");
+  demand(
+    resolved,
+    "nLayer",
+    (n) => Number.isInteger(n) && n >= 0 && n <= MAX_LAYERS,
+    `an integer of 0 to ${MAX_LAYERS}`,
+  );
   for (const key of ["expand", "dtMin", "dtMax", "dtScale", "normEps", "innerNormEps"] as const)
     demand(resolved, key, (x) => Number.isFinite(x) && x > 0, "a positive number");
   demand(resolved, "dtInitFloor", (x) => Number.isFinite(x) && x >= 0, "a number of at least 0");

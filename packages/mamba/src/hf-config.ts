@@ -4,7 +4,7 @@ import { type MambaConfig, type ResolvedMambaConfig, resolveConfig } from "./con
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Reads either dialect. Norm, biases and tying are settled later, by which tensors the file has. Throws ConfigError. */
+/** Reads any dialect, the keys of a GGUF file included. Norm, biases and tying are settled later, by which tensors the file has. Throws ConfigError. */
 export function parseConfig(json: unknown): MambaConfig {
   if (typeof json !== "object" || json === null || Array.isArray(json))
     throw new ConfigError("config: not a JSON object");
@@ -12,7 +12,8 @@ export function parseConfig(json: unknown): MambaConfig {
   const type = config["model_type"];
   if (type === "mamba" || type === "falcon_mamba") return fromTransformers(config, type);
   if (type === undefined && "d_model" in config && "n_layer" in config) return fromStateSpaces(config);
-  throw new ConfigError(`config: model_type ${JSON.stringify(type)} is not a Mamba`, {
+  if (config["general.architecture"] === "mamba") return fromGguf(config);
+  throw new ConfigError(`config: model_type ${JSON.stringify(type ?? config["general.architecture"])} is not a Mamba`, {
     hint: "mamba and falcon_mamba are read here; other families have packages of their own",
   });
 }
@@ -104,6 +105,25 @@ function drop(config: { readonly [K in keyof MambaConfig]?: MambaConfig[K] | und
   return Object.fromEntries(
     Object.entries(config).filter(([, value]) => value !== undefined),
   ) as unknown as MambaConfig;
+}
+
+/** llama.cpp's keys. FalconMamba has the same architecture there, and one epsilon for all norms. */
+function fromGguf(config: Json): MambaConfig {
+  const tokens = config["tokenizer.ggml.tokens"];
+  const eps = read(config, "mamba.attention.layer_norm_rms_epsilon", "number");
+  return drop({
+    dModel: required(config, "mamba.embedding_length"),
+    nLayer: required(config, "mamba.block_count"),
+    // Rows of the embedding where there are more.
+    vocabSize: read(config, "mamba.vocab_size", "number") ?? (Array.isArray(tokens) ? tokens.length : 1),
+    dState: required(config, "mamba.ssm.state_size"),
+    dConv: required(config, "mamba.ssm.conv_kernel"),
+    dInner: required(config, "mamba.ssm.inner_size"),
+    dtRank: required(config, "mamba.ssm.time_step_rank"),
+    normEps: eps,
+    tieEmbeddings: false,
+    ...(read(config, "mamba.ssm.dt_b_c_rms", "boolean") ? { innerNorm: "plain" as const, innerNormEps: eps } : {}),
+  });
 }
 
 /** A transformers `config.json` for a model: what `from_pretrained` needs. */

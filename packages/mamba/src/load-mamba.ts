@@ -24,7 +24,7 @@ export type LoadedMamba = Loaded<Mamba>;
 
 /**
  * Loads a model and its tokenizer.
- * @param from - a folder (Node), a hub repository such as "state-spaces/mamba-130m-hf", or an opened checkpoint (a page's dropped files)
+ * @param from - a folder or a .gguf file (Node), a hub repository such as "state-spaces/mamba-130m-hf", or an opened checkpoint (a page's dropped files)
  */
 export function loadMamba(from: string | Checkpoint, options: LoadMambaOptions): Promise<LoadedMamba> {
   return loadWith(loadMambaFrom, from, options);
@@ -48,9 +48,11 @@ export async function loadWith<M>(
 async function open(from: string, options: LoadMambaOptions): Promise<Checkpoint> {
   if (from === "") throw new InvalidArgumentError("load: the model's name is empty");
   const { openCheckpoint, isFolder } = await import("@mamba-ts/checkpoint/node");
-  if (/^([./~]|[A-Za-z]:[\\/])/.test(from) || (await isFolder(from))) return openCheckpoint(from);
+  if (/^([./~]|[A-Za-z]:[\\/])|\.gguf$/.test(from) || (await isFolder(from))) return openCheckpoint(from);
   if (!/^[\w.-]+\/[\w.-]+$/.test(from))
-    throw new InvalidArgumentError(`load: ${from} is neither a folder nor a hub repository (owner/name)`);
+    throw new InvalidArgumentError(
+      `load: ${from} is neither a folder, nor a .gguf file, nor a hub repository (owner/name)`,
+    );
   const { openFromHub } = await import("@mamba-ts/checkpoint/hub");
   return openFromHub(from, options);
 }

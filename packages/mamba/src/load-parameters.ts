@@ -1,5 +1,5 @@
 import { type Backend, CheckpointError, type DType } from "@mamba-ts/backend";
-import { readTensor, type TensorSource } from "@mamba-ts/checkpoint";
+import { isInteger, readTensor, type TensorSource } from "@mamba-ts/checkpoint";
 import type { Module } from "@mamba-ts/nn";
 import { sameShape } from "@mamba-ts/tensor";
 
@@ -11,7 +11,10 @@ export interface LoadProgress {
 
 export interface LoadOptions {
   readonly backend: Backend;
-  /** dtype of the weights; float32 by default. A_log, D, norms and the step's bias stay in float32. */
+  /**
+   * dtype of the weights; A_log, D, norms and the step's bias stay in float32. By default weights that the file has in blocks (q8_0) stay
+   * so where the backend has the format, and all others are float32.
+   */
   readonly dtype?: DType;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: LoadProgress) => void;
@@ -33,7 +36,7 @@ export interface LoadNames {
 export async function loadParameters(
   model: Module,
   source: TensorSource,
-  { backend, dtype = "float32", signal, onProgress }: LoadOptions,
+  { backend, dtype, signal, onProgress }: LoadOptions,
   { toFile = (name) => name, unused = [] }: LoadNames = {},
 ): Promise<void> {
   const named = [...model.namedParameters()];
@@ -45,7 +48,7 @@ export async function loadParameters(
       throw new CheckpointError(
         `${info.file}: tensor ${toFile(name)} is [${info.shape.join(", ")}], the config makes it [${shape.join(", ")}]`,
       );
-    if (/^(I|U|BOOL)/.test(info.dtype))
+    if (isInteger(info.dtype))
       throw new CheckpointError(`${info.file}: tensor ${toFile(name)} is ${info.dtype}, not floating point`);
   }
   for (const name of source.names)
@@ -54,7 +57,9 @@ export async function loadParameters(
   try {
     for (const [i, [name, parameter]] of named.entries()) {
       signal?.throwIfAborted();
-      parameter.value = await readTensor(source, name, backend, { dtype: parameter.dtypeIn(dtype), signal });
+      const inBlocks = source.info(name).dtype === "Q8_0" && backend.dtypes.has("q8_0");
+      const target = parameter.dtypeIn(dtype ?? (inBlocks ? "q8_0" : "float32"));
+      parameter.value = await readTensor(source, name, backend, { dtype: target, signal });
       onProgress?.({ tensor: name, loadedTensors: i + 1, totalTensors: named.length });
     }
   } catch (error) {

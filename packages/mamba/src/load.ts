@@ -1,7 +1,8 @@
 export { detectNaming, type Naming, namings } from "./checkpoint-names.js";
+export { mambaGguf } from "./gguf.js";
 export { parseConfig, toStateSpacesConfig, toTransformersConfig, transformersConfigText } from "./hf-config.js";
 export { type Loaded, type LoadedMamba, type LoadMambaOptions, loadMamba, loadWith } from "./load-mamba.js";
 export { type LoadNames, type LoadOptions, type LoadProgress, loadParameters } from "./load-parameters.js";
-export { loadMambaFrom } from "./load-source.js";
+export { loadMambaFrom, mambaConfigOf } from "./load-source.js";
 export { mambaTensors } from "./save.js";
 export { jsonTokenizer, type TextTokenizer } from "./tokenizer.js";

@@ -25,6 +25,8 @@ export class BytePairs {
   readonly #ranks = new Map<number, number>();
   readonly #tokens: Uint8Array[];
   readonly #cache = new Map<string, readonly number[]>();
+  /** Tokens in the order of their bytes, and those bytes as strings of one character each: made when first needed. */
+  #sorted: { readonly ids: Int32Array; readonly keys: readonly string[] } | undefined;
   /** Subwords have no end-of-text token. */
   readonly eosId: number | undefined = undefined;
 
@@ -119,6 +121,41 @@ export class BytePairs {
     return bytes;
   }
 
+  /** The tokens whose bytes begin with these, in the order of their bytes; all of them for none. */
+  beginningWith(bytes: ArrayLike<number>): Int32Array {
+    this.#sorted ??= this.#sort();
+    const { ids, keys } = this.#sorted;
+    const prefix = String.fromCharCode(...Array.from(bytes));
+    const from = firstFrom(keys, prefix);
+    // Above every string that begins so: bytes end at 255.
+    return ids.subarray(from, firstFrom(keys, `${prefix}\u0100`));
+  }
+
+  #sort(): { readonly ids: Int32Array; readonly keys: readonly string[] } {
+    const names = this.#tokens.map((token) => String.fromCharCode(...token));
+    const ids = Int32Array.from(names.keys()).sort((a, b) =>
+      names[a]! < names[b]! ? -1 : names[a]! > names[b]! ? 1 : a - b,
+    );
+    return { ids, keys: Array.from(ids, (id) => names[id]!) };
+  }
+
+  /**
+   * A text that may end within a word: the tokens that are certain, and the bytes behind them that at least one token begins with, whatever
+   * follows.
+   */
+  encodeOpen(text: ArrayLike<number>): { readonly subwords: readonly number[]; readonly rest: readonly number[] } {
+    const bytes = Uint8Array.from(Array.from(text));
+    const end = bytes.findLastIndex(isWordBoundary) + 1;
+    const subwords = Array.from(this.encode(bytes.subarray(0, end)));
+    let rest: Uint8Array = bytes.subarray(end);
+    if (rest.length > 0 && this.beginningWith(rest).length === 0) {
+      const tokens = this.encode(rest);
+      subwords.push(...tokens.subarray(0, -1));
+      rest = this.bytesOf(tokens.at(-1)!);
+    }
+    return { subwords, rest: [...rest] };
+  }
+
   /** The bytes of tokens. */
   decodeToBytes(ids: ArrayLike<number>): Uint8Array {
     return Uint8Array.from(Array.from(ids).flatMap((id) => [...this.bytesOf(id)]));
@@ -147,6 +184,17 @@ export class BytePairs {
       throw new CheckpointError("byte pairs: this is no saved vocabulary");
     return new BytePairs(merges as [number, number][]);
   }
+}
+
+/** Where the first key of at least this one stands among sorted ones. */
+function firstFrom(keys: readonly string[], key: string): number {
+  let [low, high] = [0, keys.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (keys[middle]! < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** The tokens with every a, b made one. */

@@ -29,7 +29,7 @@ export class Linear extends Module {
 
   constructor(inFeatures: number, outFeatures: number, { bias = false, init, biasInit }: LinearOptions = {}) {
     super();
-    this.weight = new Parameter([outFeatures, inFeatures], { init: init ?? fanInUniform(inFeatures) });
+    this.weight = new Parameter([outFeatures, inFeatures], { init: init ?? fanInUniform(inFeatures), inBlocks: true });
     if (bias)
       this.bias = new Parameter([outFeatures], { init: biasInit ?? constant(0), decay: false, keepFloat32: true });
   }
@@ -46,7 +46,7 @@ export class Embedding extends Module {
 
   constructor(count: number, width: number, init: Initialiser = normal(0.02)) {
     super();
-    this.weight = new Parameter([count, width], { init });
+    this.weight = new Parameter([count, width], { init, inBlocks: true });
   }
 
   /** @param ids - int32 [...]; an id outside the table gives zeros  @returns [..., width] */

@@ -1,4 +1,4 @@
-import { type Backend, DisposedError, type DType, type Shape, ShapeError } from "@mamba-ts/backend";
+import { type Backend, DisposedError, type DType, dtypeLayout, type Shape, ShapeError } from "@mamba-ts/backend";
 import { cast, fromHost, keep, type Rng, sameShape, sizeOf, type Tensor } from "@mamba-ts/tensor";
 import type { Initialiser } from "./initialisers.js";
 
@@ -8,22 +8,26 @@ export interface ParameterOptions {
   readonly decay?: boolean;
   /** Stays in float32 whatever dtype the model's weights have: A_log, D, the bias of delta, norms. */
   readonly keepFloat32?: boolean;
+  /** May be stored in blocks (`q8_0`): a matrix that only `linear` and `gather` read. */
+  readonly inBlocks?: boolean;
 }
 
 /** A tensor that is learnt. It has a shape and a rule for its first values from the start, and memory once it is materialised. */
 export class Parameter {
   readonly decay: boolean;
   readonly keepFloat32: boolean;
+  readonly inBlocks: boolean;
   readonly init: Initialiser;
   #value: Tensor | undefined;
 
   constructor(
     readonly shape: Shape,
-    { init, decay = true, keepFloat32 = false }: ParameterOptions,
+    { init, decay = true, keepFloat32 = false, inBlocks = false }: ParameterOptions,
   ) {
     this.init = init;
     this.decay = decay;
     this.keepFloat32 = keepFloat32;
+    this.inBlocks = inBlocks;
   }
 
   get size(): number {
@@ -52,9 +56,12 @@ export class Parameter {
     this.#value = keep(tensor);
   }
 
-  /** The dtype this parameter has in a model whose weights are `dtype`. */
+  /** The dtype this parameter has in a model whose weights are `dtype`. Rows that are no whole number of blocks stay in float32. */
   dtypeIn(dtype: DType): DType {
-    return this.keepFloat32 && dtype !== "float64" ? "float32" : dtype;
+    if (this.keepFloat32 && dtype !== "float64") return "float32";
+    const { elements } = dtypeLayout[dtype];
+    const fits = elements === 1 || (this.inBlocks && this.shape.at(-1)! % elements === 0);
+    return fits ? dtype : "float32";
   }
 
   /** Draws first values. */

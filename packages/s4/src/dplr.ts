@@ -105,13 +105,13 @@ function spectrumTile(
   const [c, s] = [row(cosine), row((half) => 2 * Math.sin(half))];
   const [cc, ss, sc] = [mul(c, c), mul(s, s), mul(s, c)];
   const re = sub(mul(size, cc), ss); // [heads, modes, count]
-  const im = mul(damping, sc);
+  const im = mul(damping, mul(sc, -1)); // of the conjugate
   const inverse = reciprocal(add(mul(re, re), mul(im, im)));
-  const table = concat([mul(re, inverse), mul(mul(im, inverse), -1)], 2); // [heads, modes, 2 count]: 1 / denominator
-  const sums = matmul(weights, table); // [heads, 2 (2 channels + 2), 2 count]
+  // 1 / denominator, summed over the modes: [heads, 2 (2 channels + 2), count], real and imaginary
+  const sums = [matmul(weights, mul(re, inverse)), matmul(weights, mul(im, inverse))] as const;
   const total = 2 * channels + 2;
-  const pick = (second: number, from: number, to: number, part: number): Tensor =>
-    slice(slice(sums, 1, second * total + from, second * total + to), 2, part * count, (part + 1) * count);
+  const pick = (second: 0 | 1, from: number, to: number, part: 0 | 1): Tensor =>
+    slice(sums[part], 1, second * total + from, second * total + to);
   /** (alpha c + i beta s)(g + i e), summed over modes: [heads, rows, count] */
   const sumOf = (from: number, to: number): ComplexTensor => ({
     re: sub(mul(pick(0, from, to, 0), c), mul(pick(1, from, to, 1), s)),

@@ -53,3 +53,4 @@ export { keep, scope, type TensorOwner, tensorsIn, tensorsSymbol } from "./scope
 export { broadcastShapes, denseStrides, expectRank, expectShape, sameShape, sizeOf } from "./shape.js";
 export { checkpoint, valueAndGrad, vjp } from "./tape.js";
 export { type HostArray, Tensor, traceFrees } from "./tensor.js";
+export { giveTurn } from "./turn.js";

@@ -11,6 +11,7 @@ import {
 } from "@mamba-ts/backend";
 import { adopt, disown } from "./scope.js";
 import { denseStrides, isDense, show, sizeOf } from "./shape.js";
+import { giveTurn } from "./turn.js";
 
 /** A buffer and the number of tensors that look at it; freed when the last of them goes. */
 interface Storage {
@@ -84,7 +85,8 @@ export class Tensor {
   }
 
   /**
-   * The elements, row-major; resolves when the work that makes them is done. bf16 and f16 come as float32.
+   * The elements, row-major; resolves when the work that makes them is done. bf16 and f16 come as float32. Others get a turn meanwhile,
+   * see `giveTurn`.
    * Rejects with the error of any earlier operation that failed on the device.
    */
   async data(): Promise<HostArray> {
@@ -99,6 +101,7 @@ export class Tensor {
     }
     try {
       const bytes = await backend.read(buf);
+      await giveTurn();
       return dtype === "float32"
         ? new Float32Array(bytes)
         : dtype === "float64"

@@ -1,4 +1,4 @@
-import { DataError } from "@mamba-ts/backend";
+import { DataError, NonFiniteError } from "@mamba-ts/backend";
 import { scope } from "@mamba-ts/tensor";
 import type { TokenSource } from "./data.js";
 import { languageModelLoss } from "./loss.js";
@@ -22,7 +22,10 @@ export interface Evaluation {
   readonly tokens: number;
 }
 
-/** How well a model predicts a text, read from front to back as one sequence. */
+/**
+ * How well a model predicts a text, read from front to back as one sequence. Rejects with NonFiniteError where the loss is not a finite
+ * number, with the signal's reason on an abort.
+ */
 export async function evaluate<S extends CarriedState>(
   model: LanguageModel<S>,
   source: TokenSource,
@@ -44,8 +47,13 @@ export async function evaluate<S extends CarriedState>(
       });
       before?.[Symbol.dispose]();
       state = step.after;
-      nats += (await step.loss.item()) * n;
+      const loss = await step.loss.item();
       step.loss.dispose();
+      if (!Number.isFinite(loss))
+        throw new NonFiniteError(`${source.name}: the loss of tokens ${at} to ${at + n} is ${loss}`, {
+          hint: "the weights hold NaN or infinity",
+        });
+      nats += loss * n;
       onProgress?.(at + n, total);
     }
   } finally {

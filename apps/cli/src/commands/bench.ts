@@ -68,7 +68,7 @@ export async function bench(options: BenchOptions, context: Context): Promise<vo
     };
     output.note("measuring the limits of the device");
     const weightBytes = perToken * 4;
-    const [copied, product] = [await copyRate(backend, runs), await matmulRate(backend, runs)];
+    const [copied, product] = [await copyRate(backend, runs, signal), await matmulRate(backend, runs, signal)];
     const reading = {
       limit: `reading ${bytes(weightBytes)} of weights at ${bytes(copied)}/s`,
       seconds: weightBytes / copied,
@@ -113,8 +113,8 @@ function lines({ what, seconds, tokensPerSecond, bound, ops }: Report): string[]
 }
 
 /** Bytes per second, read and written, of a copy that fits no cache. */
-async function copyRate(backend: Backend, runs: number): Promise<number> {
+async function copyRate(backend: Backend, runs: number, signal: AbortSignal): Promise<number> {
   const size = 2 ** 23;
   using from = tensor(backend, new Float32Array(size));
-  return (2 * 4 * size) / (await medianSeconds(backend, () => scope(() => void copy(from)), runs));
+  return (2 * 4 * size) / (await medianSeconds(backend, () => scope(() => void copy(from)), runs, signal));
 }

@@ -1,14 +1,14 @@
 import { readFile } from "node:fs/promises";
-import { type Backend, ConfigError, DataError, InvalidArgumentError } from "@mamba-ts/backend";
-import { decodeBytes } from "@mamba-ts/byte-io";
+import { type Backend, ConfigError, DataError, InvalidArgumentError, NonFiniteError } from "@mamba-ts/backend";
 import type { TextTokenizer } from "@mamba-ts/mamba/load";
 import { scope } from "@mamba-ts/tensor";
 import { byteTokens, evaluate, memoryTokens } from "@mamba-ts/train";
 import { familyOf, type TextModel } from "../lib/family.js";
-import { readImages } from "../lib/image-files.js";
+import { expectLabels, readImages } from "../lib/image-files.js";
 import { openModel, vocabSizeOf, withCheckpoint } from "../lib/model.js";
+import { namingWeights } from "../lib/non-finite.js";
 import { count, duration, type Output } from "../lib/output.js";
-import { openTexts } from "../lib/text-files.js";
+import { openTexts, textOf } from "../lib/text-files.js";
 import { score } from "./train-images.js";
 
 export interface EvalOptions {
@@ -32,8 +32,11 @@ export async function evalModel(options: EvalOptions, context: Context): Promise
   if (options.images !== undefined) return evalImages(options.model, options.images, context);
   const { model, tokenizer } = await openModel(options.model, context.backend, context);
   try {
-    if (options.text !== undefined) await evalText(options.text, options, model, tokenizer, context);
-    else await evalLambada(options.lambada as string, options, model, tokenizer, context);
+    await namingWeights(model, () =>
+      options.text !== undefined
+        ? evalText(options.text, options, model, tokenizer, context)
+        : evalLambada(options.lambada as string, options, model, tokenizer, context),
+    );
   } finally {
     model.dispose();
   }
@@ -46,7 +49,9 @@ async function evalImages(folder: string, path: string, { backend, output, signa
     if (family.kind !== "image") throw new ConfigError(`eval: ${family.name} reads text, not images`);
     return family.load(config, source, { backend, signal });
   });
-  const result = await score(model, await readImages(path, backend));
+  const images = await readImages(path, backend);
+  expectLabels(path, images, model.config.nClasses);
+  const result = await score(model, images);
   output.result(
     `${(100 * result.accuracy).toFixed(2)} % of ${count(result.images)} images right, ${result.loss.toFixed(4)} nats per image`,
     { ...result, path },
@@ -65,7 +70,7 @@ async function evalText(
     const isBytes = tokenizer.encode("é").length === 2 && vocabSizeOf(model) <= 264;
     const tokens = isBytes
       ? byteTokens(source)
-      : memoryTokens(tokenizer.encode(decodeBytes(await source.read(0, source.size))), path);
+      : memoryTokens(tokenizer.encode(textOf(path, await source.read(0, source.size))), path);
     const start = performance.now();
     const result = await evaluate(model, tokens, {
       chunk,
@@ -96,10 +101,11 @@ async function evalLambada(
   tokenizer: TextTokenizer,
   { output, signal }: Context,
 ): Promise<void> {
-  const lines = (
-    await readFile(path, "utf8").catch((cause: Error) => {
+  const lines = textOf(
+    path,
+    await readFile(path).catch((cause: Error) => {
       throw new DataError(`${path} cannot be read: ${cause.message}`, { cause });
-    })
+    }),
   )
     .split("\n")
     .filter((line) => line.trim() !== "");
@@ -133,6 +139,7 @@ async function evalLambada(
       for (let v = 0; v < vocab; v++) total += Math.exp(row[v]! - row[best]!);
       nats += Math.log(total) + row[best]! - row[id]!;
     }
+    if (!Number.isFinite(nats)) throw new NonFiniteError(`${path}: the logits of line ${i + 1} are not finite`);
     if (allRight) right++;
     output.progress(`${i + 1}/${passages.length} passages, accuracy ${((100 * right) / (i + 1)).toFixed(1)} %`);
   }

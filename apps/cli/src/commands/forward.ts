@@ -1,12 +1,14 @@
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
-import { readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
+import { isInteger, readTensor, type TensorToWrite, tensorToWrite } from "@mamba-ts/checkpoint";
 import { openSafetensorsFile, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import type { Module } from "@mamba-ts/nn";
-import { cast, scope, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
+import { cast, fromHost, scope, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
 import { languageModelLoss } from "@mamba-ts/train";
 import { classificationLoss, type VisionMamba } from "@mamba-ts/vision-mamba";
 import { type Family, familyOf, type TextModel } from "../lib/family.js";
-import { withCheckpoint } from "../lib/model.js";
+import { expectLabels, readImages } from "../lib/image-files.js";
+import { vocabSizeOf, withCheckpoint } from "../lib/model.js";
+import { expectFinite, namingWeights } from "../lib/non-finite.js";
 import type { Output } from "../lib/output.js";
 
 export interface ForwardCommandOptions {
@@ -36,6 +38,11 @@ export async function forward(
   try {
     const { results, gradients } = await compute(options);
     made.push(...results.map(([, t]) => t), ...gradients.map(([, t]) => t));
+    await namingWeights(model, async () => {
+      for (const [name, t] of results) await expectFinite(`forward: ${name}`, t);
+      for (const [name, g] of gradients) await expectFinite(`forward: grad.${name}`, g);
+    });
+    signal.throwIfAborted();
     const wide = (t: Tensor): Tensor => {
       const converted = cast(t, "float32");
       if (converted !== t) made.push(converted);
@@ -73,7 +80,7 @@ async function prepare(
 }
 
 async function onTokens(model: TextModel, { input, gradients: wanted }: ForwardCommandOptions): Promise<Computed> {
-  const rows = await readTokens(input, model.backend);
+  const rows = await readTokens(input, model.backend, vocabSizeOf(model));
   const { logits, hiddenStates, auxLoss } = scope(() => {
     const result = model.forward(rows, { hiddenStates: true, train: false });
     // The routers' loss belongs to training mode.
@@ -93,11 +100,13 @@ async function onImages(model: VisionMamba, { input, gradients: wanted }: Forwar
   const source = await openSafetensorsFile(input);
   const read: Tensor[] = [];
   try {
-    const pixels = await readTensor(source, "pixels", model.backend);
+    const pixels = await readTensor(source, "pixels", model.backend, { dtype: "float32" });
     read.push(pixels);
     const { logits } = model.forward(pixels);
     if (!source.has("labels")) return { results: [["logits", logits]], gradients: [] };
-    const labels = await readTensor(source, "labels", model.backend, { dtype: "int32" });
+    const images = await readImages(input, model.backend);
+    expectLabels(input, images, model.config.nClasses);
+    const labels = fromHost(model.backend, images.labels, [images.labels.length], "int32");
     read.push(labels);
     const run = (): Tensor => classificationLoss(model.forward(pixels).logits, labels);
     const { loss, gradients } = differentiate(model, run, wanted);
@@ -129,16 +138,24 @@ function differentiate(
   return { loss: value.loss, gradients: named.map(([name], i) => [name, gradients[i]!] as const) };
 }
 
-async function readTokens(path: string, backend: Backend): Promise<Int32Array[]> {
+async function readTokens(path: string, backend: Backend, vocabSize: number): Promise<Int32Array[]> {
   const source = await openSafetensorsFile(path);
   try {
-    const { shape } = source.info("input_ids");
-    if (shape.length !== 2)
-      throw new InvalidArgumentError(`${path}: input_ids is [${shape.join(", ")}], not [batch, length]`);
+    const { shape, dtype } = source.info("input_ids");
+    if (shape.length !== 2 || shape.includes(0))
+      throw new InvalidArgumentError(
+        `${path}: input_ids is [${shape.join(", ")}], not [batch, length] with a token at least`,
+      );
+    if (!isInteger(dtype)) throw new InvalidArgumentError(`${path}: input_ids is ${dtype}, not integers`);
     const [batch, length] = shape as [number, number];
     const ids = await readTensor(source, "input_ids", backend, { dtype: "int32" });
     const flat = (await ids.data()) as Int32Array;
     ids.dispose();
+    const wrong = flat.findIndex((id) => id < 0 || id >= vocabSize);
+    if (wrong >= 0)
+      throw new InvalidArgumentError(
+        `${path}: token ${flat[wrong]} at row ${Math.floor(wrong / length)}, position ${wrong % length} of input_ids is not in a vocabulary of ${vocabSize}`,
+      );
     return Array.from({ length: batch }, (_, b) => flat.slice(b * length, (b + 1) * length));
   } finally {
     await source.close();

@@ -14,7 +14,7 @@ export async function inspect(
     const family = familyOf(json, source);
     const { config, naming, model, stateBytes } = family.describe(json, source);
     const tensors = source.names.map((name) => ({ name, ...source.info(name) }));
-    const fileBytes = tensors.reduce((n, t) => n + sizeOf(t.shape) * fileDTypeBytes[t.dtype], 0);
+    const fileBytes = tensors.reduce((n, t) => n + (t.stored?.bytes ?? sizeOf(t.shape) * fileDTypeBytes[t.dtype]), 0);
     const state = stateBytes === undefined ? undefined : ([stateBytes(0), stateBytes(1024)] as const);
     const summary = {
       family: family.name,
@@ -31,8 +31,8 @@ export async function inspect(
       ...Object.entries(config).map(([key, value]) => `  ${key.padEnd(14)} ${String(value)}`),
       `${family.name}, naming ${naming}, ${count(summary.parameters)} parameters in ${tensors.length} tensors, ${bytes(fileBytes)} on disk`,
       `memory: ${bytes(summary.memoryFloat32)} of weights in float32${state === undefined ? "" : `, ${stateText(...state)}`}`,
-      tokenizer === undefined ? "no tokenizer.json" : "with tokenizer.json",
-      ...(listTensors ? tensors.map((t) => `  ${t.name} ${t.dtype} [${t.shape.join(", ")}]`) : []),
+      tokenizer === undefined ? "no tokenizer" : "with tokenizer",
+      ...(listTensors ? tensors.map((t) => `  ${t.name} ${t.stored?.type ?? t.dtype} [${t.shape.join(", ")}]`) : []),
     ];
     output.result(lines.join("\n"), listTensors ? { ...summary, list: tensors } : summary);
   } finally {

@@ -1,4 +1,4 @@
-import { appendFile, mkdir } from "node:fs/promises";
+import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Backend, NonFiniteError, UnsupportedError } from "@mamba-ts/backend";
 import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
@@ -9,6 +9,7 @@ import { toVimConfig, visionMambaTensors } from "@mamba-ts/vision-mamba/load";
 import { type LabelledImages, pick, readImages } from "../lib/image-files.js";
 import { readConfig } from "../lib/new-model.js";
 import { count, type Output } from "../lib/output.js";
+import { makeFolder } from "../lib/run-log.js";
 import type { TrainOptions } from "./train.js";
 
 /** Trains a Vision Mamba on the images of safetensors files. Throws UnsupportedError for what only text has: resuming, carried states. */
@@ -39,7 +40,7 @@ export async function trainImages(
   using model = VisionMamba.create(config, { backend, seed });
   using optimizer = new AdamW(model, { weightDecay: options.weightDecay });
   const schedule = cosineSchedule({ peak: options.lr, final: options.finalLr, warmup: options.warmup, total: steps });
-  await mkdir(out, { recursive: true });
+  await makeFolder(out);
   const log = join(out, "training.jsonl");
   await atomicWrite(
     log,

@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import type { ByteSource } from "@mamba-ts/byte-io";
@@ -16,9 +15,9 @@ import {
 } from "@mamba-ts/train";
 import { resumeTraining, saveTraining } from "@mamba-ts/train/node";
 import type { TextModel, TextState } from "../lib/family.js";
-import { type LogLine, lossPlot } from "../lib/loss-plot.js";
 import { type NewModel, type NewModelOptions, newModel } from "../lib/new-model.js";
 import { count, duration, type Output } from "../lib/output.js";
+import { makeFolder, RunLog } from "../lib/run-log.js";
 import { openTexts } from "../lib/text-files.js";
 
 export interface TrainOptions extends NewModelOptions {
@@ -124,16 +123,23 @@ async function trainOn(
   try {
     const fingerprint = fingerprintOf(options, config, await hashOf(text));
     const log = new RunLog(options.out);
+    const isEvaluated = (step: number): boolean =>
+      valid !== undefined && step > 0 && (step % options.evalEvery === 0 || step === options.steps);
     const checkpoint = join(options.out, "training.safetensors");
     if (!options.resume && existsSync(checkpoint))
       throw new InvalidArgumentError(`${options.out} holds a training run already`, {
         hint: "--resume goes on with it; or give another folder as --out",
       });
-    await mkdir(options.out, { recursive: true });
+    await makeFolder(options.out);
     if (options.resume && existsSync(checkpoint)) {
       await resumeTraining(checkpoint, trainer, fingerprint);
       await log.rewind(trainer.step);
       output.note(`resumed after step ${trainer.step}`);
+      // The run may have been stopped between a step and its evaluation.
+      if (isEvaluated(trainer.step) && !(await log.hasValidation(trainer.step))) {
+        await log.addValidation(trainer.step, await validate(model, valid!, options.evalBytes, signal));
+        await log.plot();
+      }
     } else
       await log.start({
         fingerprint,
@@ -155,17 +161,18 @@ async function trainOn(
       while (trainer.step < options.steps) {
         const report = await trainer.update(signal);
         const isLast = report.step === options.steps;
-        const validation =
-          valid !== undefined && (report.step % options.evalEvery === 0 || isLast)
-            ? await validate(model, valid, options.evalBytes)
-            : undefined;
-        await log.add(report, validation);
+        let validation: number | undefined;
+        try {
+          if (isEvaluated(report.step)) validation = await validate(model, valid!, options.evalBytes, signal);
+        } finally {
+          await log.add(report, validation);
+        }
         show(output, report, validation, options.steps, (performance.now() - began) / 1000 / (report.step - first));
         if (report.step % options.saveEvery === 0 && !isLast) await save();
       }
     } finally {
       // Interrupted or failed, what has been learnt is kept; resuming goes on to the same numbers.
-      if (trainer.step > first) await save();
+      if (trainer.step > first || (signal.aborted && !existsSync(checkpoint))) await save();
     }
     output.result(`saved to ${options.out}`, { out: options.out, step: trainer.step });
   } finally {
@@ -174,8 +181,9 @@ async function trainOn(
   }
 }
 
-async function validate(model: TextModel, valid: ByteSource, limit: number): Promise<number> {
-  return (await evaluate(model, byteTokens(valid), { limit: limit === 0 ? valid.size : limit })).bitsPerByte;
+async function validate(model: TextModel, valid: ByteSource, limit: number, signal: AbortSignal): Promise<number> {
+  const options = { limit: limit === 0 ? valid.size : limit, signal };
+  return (await evaluate(model, byteTokens(valid), options)).bitsPerByte;
 }
 
 async function saveModel(folder: string, { tensors, configText }: NewModel): Promise<void> {
@@ -195,52 +203,4 @@ function show(
   if (output.json) output.result("", { ...report, ...(validation === undefined ? {} : { validation }) });
   else if (validation !== undefined) output.note(`${line}  held out ${validation.toFixed(3)} bits/byte`);
   else output.progress(line);
-}
-
-/** The log of a run: one JSON object per line, the first describing the run. */
-class RunLog {
-  readonly #path: string;
-  constructor(readonly folder: string) {
-    this.#path = join(folder, "training.jsonl");
-  }
-
-  async start(description: object): Promise<void> {
-    await atomicWrite(this.#path, `${JSON.stringify({ run: description })}\n`);
-  }
-
-  async add(
-    { step, loss, gradientNorm, learningRate, seconds }: StepReport,
-    validation: number | undefined,
-  ): Promise<void> {
-    const line = {
-      step,
-      loss,
-      gradientNorm: round(gradientNorm),
-      learningRate: round(learningRate),
-      seconds: round(seconds),
-      ...(validation === undefined ? {} : { validation: round(validation) }),
-    };
-    await appendFile(this.#path, `${JSON.stringify(line)}\n`);
-  }
-
-  async lines(): Promise<LogLine[]> {
-    const text = await readFile(this.#path, "utf8").catch(() => "");
-    // A line is whole once its newline is written: what a killed process left of its last one does not count.
-    const whole = text.split("\n").slice(0, -1);
-    return whole.map((line) => JSON.parse(line) as LogLine);
-  }
-
-  /** Drops what was logged after the checkpoint that is resumed from. */
-  async rewind(step: number): Promise<void> {
-    const kept = (await this.lines()).filter((line) => line.step === undefined || line.step <= step);
-    await atomicWrite(this.#path, kept.map((line) => `${JSON.stringify(line)}\n`).join(""));
-  }
-
-  async plot(): Promise<void> {
-    await atomicWrite(join(this.folder, "loss.svg"), lossPlot(await this.lines()));
-  }
-}
-
-function round(x: number): number {
-  return Number(x.toPrecision(5));
 }

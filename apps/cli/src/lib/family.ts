@@ -1,7 +1,8 @@
 /** The models the commands serve, by a configuration's model_type, and where there is none by the tensors' names. */
 import { type Backend, ConfigError, type DType } from "@mamba-ts/backend";
-import type { TensorSource, TensorToWrite } from "@mamba-ts/checkpoint";
+import type { Checkpoint, TensorSource, TensorToWrite } from "@mamba-ts/checkpoint";
 import { tensorToWrite } from "@mamba-ts/checkpoint";
+import type { GgufToWrite } from "@mamba-ts/checkpoint/gguf";
 import type { GenerationState, GenerativeModel } from "@mamba-ts/generate";
 import { Jamba } from "@mamba-ts/jamba";
 import { jambaConfigText, loadJambaFrom, parseJambaConfig, unstackExperts } from "@mamba-ts/jamba/load";
@@ -10,9 +11,10 @@ import {
   detectNaming,
   type LoadOptions,
   loadMambaFrom,
+  mambaConfigOf,
+  mambaGguf,
   type Naming,
   namings,
-  parseConfig,
   toStateSpacesConfig,
   transformersConfigText,
 } from "@mamba-ts/mamba/load";
@@ -61,12 +63,20 @@ export interface Description {
   readonly stateBytes?: (length: number) => number;
 }
 
+interface GgufOptions {
+  readonly dtype: DType;
+  readonly tokenizer: Checkpoint["tokenizer"];
+  readonly name: string;
+}
+
 interface Common<M extends Module> {
   readonly name: string;
   describe(json: unknown, source: TensorSource): Description;
   load(json: unknown, source: TensorSource, options: LoadOptions): Promise<M>;
   /** A parameter, or its gradient, under the names of a checkpoint. */
   write(name: string, tensor: Tensor, naming: string, dtype?: DType): TensorToWrite[];
+  /** The whole as a GGUF file. Throws ConfigError for a model that llama.cpp has not. */
+  gguf(model: M, options: GgufOptions): GgufToWrite;
   /** The text of config.json. Throws ConfigError for a naming this model has not. */
   configText(model: M, naming: string, dtype: string): string;
 }
@@ -82,6 +92,10 @@ const own = (name: string, tensor: Tensor, _: string, dtype: DType = tensor.dtyp
   tensorToWrite(name, tensor, dtype),
 ];
 
+const noGguf = (): never => {
+  throw new ConfigError("convert: llama.cpp has no such model", { hint: "write safetensors: give a folder as --out" });
+};
+
 function only(naming: string, has: string): void {
   if (naming !== has) throw new ConfigError(`convert: this model has no names but ${has}'s`);
 }
@@ -95,12 +109,13 @@ const mamba: TextFamily = {
   kind: "text",
   name: "mamba",
   describe(json, source) {
-    const model = new Mamba(parseConfig(json));
+    const model = new Mamba(mambaConfigOf(json, source));
     return { config: model.config, naming: detectNaming(source).name, model, stateBytes: mambaState(model.config) };
   },
   load: loadMambaFrom,
   write: (name, tensor, naming, dtype) =>
     own((namings[naming as Naming] ?? namings.transformers).toFile(name), tensor, naming, dtype),
+  gguf: (model, options) => mambaGguf(model as unknown as Mamba, options),
   configText(model, naming, dtype) {
     const { config } = model as unknown as Mamba;
     return naming === "transformers"
@@ -127,6 +142,7 @@ const jamba: TextFamily = {
   },
   load: loadJambaFrom,
   write: (name, tensor, _, dtype) => unstackExperts(name, tensor, dtype),
+  gguf: noGguf,
   configText(model, naming, dtype) {
     only(naming, "transformers");
     return jambaConfigText((model as unknown as Jamba).config, dtype);
@@ -143,6 +159,7 @@ const moeMamba: TextFamily = {
   },
   load: loadMoEMambaFrom,
   write: own,
+  gguf: noGguf,
   configText(model, naming, dtype) {
     only(naming, "transformers");
     return moeMambaConfigText((model as unknown as MoEMamba).config, dtype);
@@ -159,6 +176,7 @@ const visionMamba: ImageFamily = {
   },
   load: loadVisionMambaFrom,
   write: own,
+  gguf: noGguf,
   configText: ({ config }) => `${JSON.stringify(toVimConfig(config), null, 2)}\n`,
 };
 
@@ -172,7 +190,8 @@ const byType: { readonly [type: string]: Family } = {
 
 /** The family a checkpoint belongs to. Throws ConfigError for a model_type none of them has. */
 export function familyOf(json: unknown, source: TensorSource): Family {
-  const type = (json as { readonly model_type?: unknown } | null)?.model_type;
+  const { model_type: ofHub, "general.architecture": ofGguf } = (json ?? {}) as Readonly<Record<string, unknown>>;
+  const type = ofHub ?? ofGguf;
   if (typeof type === "string") {
     if (Object.hasOwn(byType, type)) return byType[type]!;
     throw new ConfigError(`config: model_type ${type} is not known`, {
@@ -187,7 +206,7 @@ export function familyOf(json: unknown, source: TensorSource): Family {
 }
 
 /** A text model's family. Throws ConfigError for images. */
-export function expectText(family: Family, command: string): TextFamily {
+export function expectText(family: Family): TextFamily {
   if (family.kind === "text") return family;
-  throw new ConfigError(`${command}: ${family.name} reads images, not text`);
+  throw new ConfigError(`model: ${family.name} reads images, not text`);
 }

@@ -1,5 +1,5 @@
 import { type Backend, DataError } from "@mamba-ts/backend";
-import { readTensor } from "@mamba-ts/checkpoint";
+import { isInteger, readTensor } from "@mamba-ts/checkpoint";
 import { openSafetensorsFile } from "@mamba-ts/checkpoint/node";
 import type { Tensor } from "@mamba-ts/tensor";
 
@@ -15,7 +15,11 @@ export async function readImages(path: string, backend: Backend): Promise<Labell
   const source = await openSafetensorsFile(path);
   const read: Tensor[] = [];
   try {
-    for (const name of ["pixels", "labels"]) if (!source.has(name)) throw new DataError(`${path} holds no ${name}`);
+    for (const name of ["pixels", "labels"]) {
+      if (!source.has(name)) throw new DataError(`${path} holds no ${name}`);
+      if (name === "labels" && !isInteger(source.info(name).dtype))
+        throw new DataError(`${path}: ${name} is ${source.info(name).dtype}, not integers`);
+    }
     const { shape } = source.info("pixels");
     const count = source.info("labels").shape;
     if (shape.length !== 4 || count.length !== 1 || count[0] !== shape[0])
@@ -25,6 +29,8 @@ export async function readImages(path: string, backend: Backend): Promise<Labell
     read.push(await readTensor(source, "pixels", backend, { dtype: "float32" }));
     read.push(await readTensor(source, "labels", backend, { dtype: "int32" }));
     const [pixels, labels] = await Promise.all(read.map((t) => t.data()));
+    const negative = labels!.findIndex((label) => label < 0);
+    if (negative >= 0) throw new DataError(`${path}: label ${labels![negative]} of image ${negative} is negative`);
     return {
       pixels: pixels as Float32Array,
       shape: shape as [number, number, number, number],
@@ -34,6 +40,13 @@ export async function readImages(path: string, backend: Backend): Promise<Labell
     for (const t of read) t.dispose();
     await source.close();
   }
+}
+
+/** Throws DataError naming a label that is none of the model's classes. */
+export function expectLabels(path: string, { labels }: LabelledImages, classes: number): void {
+  const at = labels.findIndex((label) => label >= classes);
+  if (at >= 0)
+    throw new DataError(`${path}: label ${labels[at]} of image ${at} is none of the model's ${classes} classes`);
 }
 
 /** Some of the images, one after another. */

@@ -19,7 +19,7 @@ export async function openModel(
   { output, signal, dtype }: { output: Output; signal: AbortSignal; dtype?: DType },
 ): Promise<Loaded> {
   const { model, tokenizer } = await loadWith(
-    (json, source, options) => expectText(familyOf(json, source), "text").load(json, source, options),
+    (json, source, options) => expectText(familyOf(json, source)).load(json, source, options),
     path,
     {
       backend,

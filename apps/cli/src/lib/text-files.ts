@@ -1,8 +1,17 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { InvalidArgumentError } from "@mamba-ts/backend";
-import { type ByteSource, concatSources } from "@mamba-ts/byte-io";
+import { DataError, InvalidArgumentError } from "@mamba-ts/backend";
+import { type ByteSource, concatSources, decodeBytes } from "@mamba-ts/byte-io";
 import { fileSource } from "@mamba-ts/byte-io/node";
+
+/** Bytes of a file as text. Throws DataError if they are not UTF-8. */
+export function textOf(path: string, bytes: Uint8Array): string {
+  try {
+    return decodeBytes(bytes, { fatal: true });
+  } catch (cause) {
+    throw new DataError(`${path} is not UTF-8 text`, { hint: "convert it to UTF-8, as with iconv", cause });
+  }
+}
 
 /** Opens files, and the .txt files of folders in order of name, as one text; files whose path ends in one of `except` are left out. */
 export async function openTexts(paths: readonly string[], except: readonly string[] = []): Promise<ByteSource> {

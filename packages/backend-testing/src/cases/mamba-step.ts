@@ -18,12 +18,17 @@ interface StepOptions {
   readonly half?: boolean;
 }
 
-/** A whole block at length 1; `inner` also normalises dt, B and C. */
+/** A whole block; `inner` also normalises dt, B and C. */
 function stepCase(options: StepOptions): OpCase {
   const { norm, inner = "none", inPlace = false, bias = false, sizes = small, half = false } = options;
-  const { batch, dModel, dInner, dState, dConv, dtRank } = sizes;
+  const { batch, length, dModel, dInner, dState, dConv, dtRank } = sizes;
   const width = dtRank + 2 * dState;
-  const details = [inPlace ? "in place" : "", bias ? "biases" : "", half ? "weights in bf16" : ""];
+  const details = [
+    length > 1 ? `length ${length}` : "",
+    inPlace ? "in place" : "",
+    bias ? "biases" : "",
+    half ? "weights in bf16" : "",
+  ];
   return {
     op: "mambaStep",
     name: [`mambaStep ${norm} norm, inner norm ${inner}, batch ${batch}`, ...details.filter((x) => x)].join(", "),
@@ -32,8 +37,8 @@ function stepCase(options: StepOptions): OpCase {
       const weight = (shape: number[]) =>
         half ? r.lattice(shape, -1, 1, 0) : r.normal(shape, 2 / Math.sqrt(shape[1]!));
       return {
-        x: r.normal([batch, 1, dModel]),
-        update: r.normal([batch, 1, dModel]),
+        x: r.normal([batch, length, dModel]),
+        update: r.normal([batch, length, dModel]),
         normWeight: r.normal([dModel]),
         ...(norm === "layer" ? { normBias: r.normal([dModel]) } : {}),
         inProj: weight([2 * dInner, dModel]),
@@ -166,13 +171,13 @@ function oracle(
   a: Numbers,
   norm: "rms" | "layer",
   inner: "none" | "plain" | "weighted",
-  { batch, dModel, dInner, dState, dConv, dtRank }: Sizes,
+  { batch, length, dModel, dInner, dState, dConv, dtRank }: Sizes,
 ) {
   const wide = (name: string): Float64Array => Float64Array.from(a[name]!);
   const sum = Float64Array.from(a["x"]!, (v, i) => v + a["update"]![i]!);
   const normed = normalise(sum, dModel, a["normWeight"], a["normBias"], norm === "layer");
   const xz = project(normed, a["inProj"]!, dModel, a["inBias"]);
-  const shape = { batch, length: 1 };
+  const shape = { batch, length };
   const conv = convOracle({
     ...shape,
     channels: dInner,
@@ -215,4 +220,7 @@ export const mambaStepCases: readonly OpCase[] = [
   stepCase({ norm: "rms", sizes: larger, inPlace: true, bias: true }),
   stepCase({ norm: "layer", inner: "weighted", sizes: { ...larger, batch: 3 }, half: true }),
   stepCase({ norm: "rms", sizes: { ...larger, batch: 1, dState: 5 }, half: true, bias: true }),
+  // A few tokens, as when a draft is verified: fused where the backend's kernel takes them, else composed.
+  stepCase({ norm: "rms", inner: "weighted", sizes: { ...small, length: 3 }, bias: true }),
+  stepCase({ norm: "layer", inner: "plain", sizes: { ...larger, length: 16 }, inPlace: true }),
 ];

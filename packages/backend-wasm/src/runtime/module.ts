@@ -19,10 +19,10 @@ export interface Instance {
 }
 
 const PAGE = 65536;
-/** Code, constants, the main thread's stack, and a little to start with. */
-const INITIAL_BYTES = 8 * 2 ** 20;
 /** As the linker gives the main thread. */
 const STACK_BYTES = 2 ** 19;
+/** Code, constants, the main thread's stack, and a little to start with; the workers' stacks come on top. */
+const INITIAL_BYTES = 8 * 2 ** 20;
 
 /** Compiles the kernels that this engine can run, gives them a memory, and starts workers where there are to be threads. */
 export async function instantiate(maxMemoryBytes: number, wantedThreads: number): Promise<Instance> {
@@ -30,13 +30,13 @@ export async function instantiate(maxMemoryBytes: number, wantedThreads: number)
     throw new UnsupportedError("wasm: this engine has no WebAssembly", {
       hint: "use @mamba-ts/backend-cpu; a page's content security policy must allow 'wasm-unsafe-eval'",
     });
-  const memory = wantedThreads > 1 && canShareMemory() ? sharedMemory(maxMemoryBytes) : undefined;
+  const memory = wantedThreads > 1 && canShareMemory() ? sharedMemory(maxMemoryBytes, wantedThreads) : undefined;
   const relaxed = hasRelaxedSimd();
   if (memory === undefined) {
     const { default: base64 } = await (relaxed
       ? import("../../generated/relaxed.js")
       : import("../../generated/simd.js"));
-    return start(await compile(base64), new WebAssembly.Memory(pages(maxMemoryBytes)), 1, relaxed);
+    return start(await compile(base64), new WebAssembly.Memory(pages(maxMemoryBytes, 1)), 1, relaxed);
   }
   const { default: base64 } = await (relaxed
     ? import("../../generated/relaxed-threads.js")
@@ -50,14 +50,14 @@ function hasRelaxedSimd(): boolean {
   return WebAssembly.validate(Uint8Array.of(...header, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11));
 }
 
-function pages(maxMemoryBytes: number): { initial: number; maximum: number } {
-  return { initial: INITIAL_BYTES / PAGE, maximum: Math.floor(maxMemoryBytes / PAGE) };
+function pages(maxMemoryBytes: number, threads: number): { initial: number; maximum: number } {
+  return { initial: (INITIAL_BYTES + (threads - 1) * STACK_BYTES) / PAGE, maximum: Math.floor(maxMemoryBytes / PAGE) };
 }
 
 /** Shared memory, which some systems reserve at once: undefined where there is not as much. */
-function sharedMemory(maxMemoryBytes: number): WebAssembly.Memory | undefined {
+function sharedMemory(maxMemoryBytes: number, threads: number): WebAssembly.Memory | undefined {
   try {
-    return new WebAssembly.Memory({ ...pages(maxMemoryBytes), shared: true });
+    return new WebAssembly.Memory({ ...pages(maxMemoryBytes, threads), shared: true });
   } catch {
     return undefined;
   }
@@ -87,6 +87,10 @@ async function start(
   const kernels = guarded(exports);
   const base = (exports["__heap_base"] as WebAssembly.Global).value as number;
   const firstStack = Math.ceil(base / PAGE) * PAGE;
+  const heapBase = firstStack + (threads - 1) * STACK_BYTES;
+  // The heap begins with a page at least: the stacks of many workers are more than there is at first.
+  const missing = heapBase + PAGE - memory.buffer.byteLength;
+  if (missing > 0) memory.grow(Math.ceil(missing / PAGE));
   const workers: Stop[] = [];
   if (threads > 1) {
     kernels.set_threads(threads, mayWait() ? 1 : 0);
@@ -96,7 +100,7 @@ async function start(
   return {
     kernels,
     memory,
-    heapBase: firstStack + (threads - 1) * STACK_BYTES,
+    heapBase,
     wordsAt: (exports["words_at"] as () => number)(),
     threads,
     relaxed,

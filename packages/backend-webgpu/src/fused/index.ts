@@ -2,11 +2,13 @@ import type { FusedOps } from "@mamba-ts/backend";
 import type { WebGpuMemory } from "../storage.js";
 import { attention } from "./attention.js";
 import { causalConv1d } from "./causal-conv1d.js";
+import { fft } from "./fft.js";
 import { gatedOutput } from "./gated-output.js";
 import { adamw, kvAppend } from "./in-place.js";
 import { linear } from "./linear.js";
 import { linearCrossEntropy } from "./linear-cross-entropy.js";
 import { mambaStep } from "./mamba-step.js";
+import { moe } from "./moe.js";
 import { layerNorm, rmsNorm } from "./norm.js";
 import { sample } from "./sample.js";
 import { selectiveScan } from "./selective-scan.js";
@@ -22,6 +24,8 @@ export function fusedOps(memory: WebGpuMemory): FusedOps {
     linear: linear(memory),
     linearCrossEntropy: linearCrossEntropy(memory),
     attention: attention(memory),
+    fft: fft(memory),
+    moe: moe(memory),
     mambaStep: mambaStep(memory),
     adamw: adamw(memory),
     kvAppend: kvAppend(memory),

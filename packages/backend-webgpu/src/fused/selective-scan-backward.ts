@@ -2,8 +2,17 @@ import type { Buf, FusedOps, SelectiveScanDescriptor } from "@mamba-ts/backend";
 import { reduceMiddle } from "../primitives/axis.js";
 import { place } from "../primitives/shape.js";
 import type { WebGpuMemory } from "../storage.js";
-import { gridOf, optional, rowsOf, splitsFor } from "./operands.js";
-import { CHUNK, flagsOf, lanesOf, packSmall, type ScanArgs, STRETCH, slotSize } from "./selective-scan-shared.js";
+import { gridOf, optional, rowsOf } from "./operands.js";
+import {
+  CHUNK,
+  flagsOf,
+  lanesOf,
+  packSmall,
+  type ScanArgs,
+  slotSize,
+  stretchesOf,
+  walkOf,
+} from "./selective-scan-shared.js";
 
 type Op = NonNullable<FusedOps["selectiveScan"]>;
 type Backward = NonNullable<Op["backward"]>;
@@ -14,8 +23,7 @@ function shapeOf({ dState, dInner, groups, batch, length }: SelectiveScanDescrip
   const CHANNELS = dState <= 16 ? 32 : dState <= 32 ? 16 : 8;
   const tiles = Math.ceil(dInner / groups / CHANNELS);
   const workgroups = tiles * groups * batch;
-  const splits = splitsFor(workgroups, length, 4 * STRETCH);
-  return { CHANNELS, tiles, workgroups, splits };
+  return { CHANNELS, tiles, workgroups, ...stretchesOf(workgroups, length) };
 }
 
 function partsOf(d: SelectiveScanDescriptor): number[] {
@@ -51,8 +59,7 @@ export function scanBackward(
 ): ReturnType<Backward> {
   const { gpu } = memory;
   const { batch, length, dInner, dState, groups } = d;
-  const { CHANNELS, tiles, workgroups, splits } = shapeOf(d);
-  const stretch = Math.ceil(Math.ceil(length / splits) / STRETCH) * STRETCH;
+  const { CHANNELS, tiles, workgroups, splits, stretch } = shapeOf(d);
   const slot = slotSize(d);
   const small = packSmall(memory, args, d, true);
   const states = memory.own(saved[0]!);
@@ -92,8 +99,13 @@ export function scanBackward(
   };
   if (splits > 1) {
     const sums = memory.alloc(splits * batch * dInner, "float32");
-    const ends = { constants: { D_STATE: dState }, grid: gridOf(Math.ceil((batch * dInner) / 64), splits) };
-    gpu.run("selective-scan/backward-ends", { ...inputs, sums }, common, ends);
+    const ends = Math.ceil(dInner / groups / 32);
+    gpu.run(
+      "selective-scan/backward-ends",
+      { ...inputs, sums },
+      { ...common, tiles: ends },
+      { constants: walkOf(dState), grid: gridOf(ends * groups * batch, splits) },
+    );
     const carries = { count: slot, channels: batch * dInner, d_state: dState, splits, d_inner: dInner };
     const reversed = { constants: { IS_REVERSED: 1 }, threads: slot };
     gpu.run("selective-scan/carries", { small: small.buf, sums, states: carry }, carries, reversed);

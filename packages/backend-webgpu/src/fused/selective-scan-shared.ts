@@ -2,18 +2,31 @@
 import type { FusedOps, SelectiveScanDescriptor } from "@mamba-ts/backend";
 import { place } from "../primitives/shape.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
-import { optional } from "./operands.js";
+import { optional, splitsFor } from "./operands.js";
 
 export type ScanArgs = Parameters<NonNullable<FusedOps["selectiveScan"]>["forward"]>[0];
 
 /** States are kept before every so many tokens. */
 export const CHUNK = 8;
 /** Stretches of a sequence are multiples of it. */
-export const STRETCH = 32;
+const STRETCH = 32;
+/** Workgroups that keep a large device busy. */
+const PLENTY = 128;
 
 /** Threads that share a channel, four states each at least. */
 export function lanesOf(dState: number): number {
   return dState <= 4 ? 1 : dState <= 8 ? 2 : 4;
+}
+
+/** What forward.wgsl and backward-ends.wgsl are specialised to: workgroup memory stays below 16 KiB. */
+export function walkOf(dState: number) {
+  return { D_STATE: dState, LANES: lanesOf(dState), TILE: dState <= 16 ? 16 : 8 };
+}
+
+/** Into how many stretches a scan over `length` tokens is cut: a second pass costs half as much again, so only a device that idles is worth it. */
+export function stretchesOf(workgroups: number, length: number): { readonly splits: number; readonly stretch: number } {
+  const splits = workgroups >= PLENTY ? 1 : splitsFor(workgroups, length, 4 * STRETCH);
+  return { splits, stretch: Math.ceil(Math.ceil(length / splits) / STRETCH) * STRETCH };
 }
 
 /** Numbers in the states of all channels. */

@@ -1,9 +1,9 @@
 import type { Buf, FusedOps, SelectiveScanDescriptor } from "@mamba-ts/backend";
 import { place } from "../primitives/shape.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
-import { gridOf, optional, rowsOf, splitsFor } from "./operands.js";
+import { gridOf, optional, rowsOf } from "./operands.js";
 import { backwardBytes, scanBackward } from "./selective-scan-backward.js";
-import { CHUNK, flagsOf, lanesOf, packSmall, type ScanArgs, STRETCH, slotSize } from "./selective-scan-shared.js";
+import { CHUNK, flagsOf, packSmall, type ScanArgs, slotSize, stretchesOf, walkOf } from "./selective-scan-shared.js";
 
 type Op = NonNullable<FusedOps["selectiveScan"]>;
 
@@ -16,11 +16,9 @@ function forward(memory: WebGpuMemory, args: ScanArgs, d: SelectiveScanDescripto
   const slot = slotSize(d);
   const perGroup = dInner / groups;
   const tiles = Math.ceil(perGroup / 32);
-  // Workgroup memory stays below 16 KiB.
-  const layout = { CHUNK, LANES: lanesOf(dState), TILE: dState <= 16 ? 16 : 8 };
+  const layout = { CHUNK, ...walkOf(dState) };
   const workgroups = tiles * groups * batch;
-  const splits = splitsFor(workgroups, length, 4 * STRETCH);
-  const stretch = Math.ceil(Math.ceil(length / splits) / STRETCH) * STRETCH;
+  const { splits, stretch } = stretchesOf(workgroups, length);
   const chunks = save ? Math.ceil(length / CHUNK) : 0;
   const small = packSmall(memory, args, d, false);
   const states = memory.alloc((splits + 1 + chunks) * slot, "float32");
@@ -69,7 +67,7 @@ function forward(memory: WebGpuMemory, args: ScanArgs, d: SelectiveScanDescripto
   const grid = gridOf(workgroups, splits);
   if (splits > 1) {
     const sums = memory.alloc(splits * batch * dInner, "float32");
-    const constants = { PHASE: 1, D_STATE: dState, ...layout };
+    const constants = { PHASE: 1, ...layout };
     gpu.run("selective-scan/forward", { ...inputs, y: sums }, params, { constants, grid });
     const carries = { count: slot, channels: batch * dInner, d_state: dState, splits, d_inner: dInner };
     gpu.run("selective-scan/carries", { small: small.buf, sums, states }, carries, {
@@ -78,7 +76,7 @@ function forward(memory: WebGpuMemory, args: ScanArgs, d: SelectiveScanDescripto
     });
     memory.free(sums);
   }
-  const constants = { PHASE: 0, D_STATE: dState, ...layout };
+  const constants = { PHASE: 0, ...layout };
   gpu.run("selective-scan/forward", { ...inputs, y }, params, { constants, grid });
   const finalState = memory.alloc(slot, "float32");
   copyState(memory, states, finalState, splits * slot, 0, slot);

@@ -11,6 +11,8 @@ import type { Device } from "./types.js";
 const UNIFORM_BYTES = 2 ** 16;
 /** The device starts on a batch while the host makes the next one. */
 const BATCH_LAUNCHES = 128;
+/** A replayed launch takes the host no longer than the device: smaller batches let the device start sooner. */
+const REPLAYED_LAUNCHES = 32;
 const KEPT_BIND_GROUPS = 8192;
 
 export interface Bound {
@@ -22,8 +24,7 @@ export interface Bound {
 
 export interface Launch {
   readonly pipeline: Pipeline;
-  readonly group: GPUBindGroup;
-  readonly buffers: readonly Physical[];
+  readonly bound: readonly Bound[];
   readonly params: Uint8Array;
   readonly grid: readonly [number, number, number];
 }
@@ -34,7 +35,6 @@ export class Commands {
   #launched: Launch[] = [];
   #batch = 0;
   readonly #uniforms: GPUBuffer;
-  readonly #uniformGroup: GPUBindGroup;
   readonly #staging = new Uint8Array(UNIFORM_BYTES);
   #staged = 0;
   readonly #groups = new Map<string, GPUBindGroup>();
@@ -50,7 +50,6 @@ export class Commands {
     readonly faults: Faults,
   ) {
     this.#uniforms = this.#uniformBuffer(UNIFORM_BYTES);
-    this.#uniformGroup = this.#groupOf(this.#uniforms);
   }
 
   /** The number of the batch that is being made. */
@@ -60,27 +59,21 @@ export class Commands {
 
   launch(pipeline: Pipeline, bound: readonly Bound[], params: Uint8Array, grid: Launch["grid"]): void {
     this.faults.assertAlive();
-    const launch = {
-      pipeline,
-      group: this.#bindGroup(pipeline, bound),
-      buffers: bound.map((b) => b.physical),
-      params,
-      grid,
-    };
+    const launch = { pipeline, bound, params, grid };
     this.#recording?.push(launch);
     this.#run(launch);
   }
 
   #run(launch: Launch): void {
-    const { pipeline, params, group, grid, buffers } = launch;
+    const { pipeline, params, grid, bound } = launch;
+    const group = this.#bindGroup(pipeline, bound);
     const pass = this.#open();
     const align = this.device.limits.minUniformBufferOffsetAlignment;
     this.#staging.set(params, this.#staged);
     pass.setPipeline(pipeline.gpu);
-    pass.setBindGroup(0, group);
-    pass.setBindGroup(1, this.#uniformGroup, [this.#staged]);
+    pass.setBindGroup(0, group, [this.#staged]);
     pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
-    for (const physical of buffers) physical.batch = this.#batch;
+    for (const { physical } of bound) physical.batch = this.#batch;
     this.#staged += Math.ceil(pipeline.paramBytes / align) * align;
     this.#launched.push(launch);
     this.launches++;
@@ -118,7 +111,7 @@ export class Commands {
     this.#staged = 0;
     this.#batch++;
     this.submits++;
-    if (this.pool.trim() || this.#groups.size > KEPT_BIND_GROUPS) this.#groups.clear();
+    if (this.pool.trim(this.#batch) || this.#groups.size > KEPT_BIND_GROUPS) this.#groups.clear();
   }
 
   /** Keeps what is launched until the returned function is called, which gives a function that launches all of it again. */
@@ -134,31 +127,31 @@ export class Commands {
 
   #replayer(recorded: readonly Launch[]) {
     const align = this.device.limits.minUniformBufferOffsetAlignment;
-    const offsets: number[] = [];
+    const offsets: [number][] = [];
     let bytes = 0;
     for (const { pipeline } of recorded) {
-      offsets.push(bytes);
+      offsets.push([bytes]);
       bytes += Math.ceil(pipeline.paramBytes / align) * align;
     }
     const staging = new Uint8Array(bytes + PARAMS_BYTES);
-    for (const [i, { params }] of recorded.entries()) staging.set(params, offsets[i]!);
+    for (const [i, { params }] of recorded.entries()) staging.set(params, offsets[i]![0]);
     const uniforms = this.#uniformBuffer(staging.length);
     this.device.queue.writeBuffer(uniforms, 0, staging);
-    const group = this.#groupOf(uniforms);
+    this.#open();
+    const groups = recorded.map(({ pipeline, bound }) => this.#makeGroup(pipeline, bound, uniforms));
     return {
       replay: (): void => {
         this.faults.assertAlive();
-        const pass = this.#open();
         recorded.forEach((launch, i) => {
+          const pass = this.#open();
           pass.setPipeline(launch.pipeline.gpu);
-          pass.setBindGroup(0, launch.group);
-          pass.setBindGroup(1, group, [offsets[i]!]);
+          pass.setBindGroup(0, groups[i]!, offsets[i]!);
           pass.dispatchWorkgroups(launch.grid[0], launch.grid[1], launch.grid[2]);
-          for (const physical of launch.buffers) physical.batch = this.#batch;
+          for (const { physical } of launch.bound) physical.batch = this.#batch;
           this.#launched.push(launch);
+          if (this.#launched.length >= REPLAYED_LAUNCHES) this.flush();
         });
         this.launches += recorded.length;
-        if (this.#launched.length >= BATCH_LAUNCHES) this.flush();
       },
       destroy: (): void => {
         this.flush();
@@ -174,16 +167,20 @@ export class Commands {
     if (kept !== undefined) return kept;
     // An error of its making belongs to the batch.
     this.#open();
-    const group = this.device.createBindGroup({
-      label: `buffers of ${pipeline.name}`,
-      layout: pipeline.layout,
-      entries: bound.map(({ physical, offset }, binding) => ({
-        binding,
-        resource: offset === 0 ? { buffer: physical.gpu } : { buffer: physical.gpu, offset },
-      })),
-    });
+    const group = this.#makeGroup(pipeline, bound, this.#uniforms);
     this.#groups.set(key, group);
     return group;
+  }
+
+  #makeGroup(pipeline: Pipeline, bound: readonly Bound[], params: GPUBuffer): GPUBindGroup {
+    const buffers = bound.map(({ physical, offset }) =>
+      offset === 0 ? { buffer: physical.gpu } : { buffer: physical.gpu, offset },
+    );
+    return this.device.createBindGroup({
+      label: `buffers of ${pipeline.name}`,
+      layout: pipeline.layout,
+      entries: [...buffers, { buffer: params, size: PARAMS_BYTES }].map((resource, binding) => ({ binding, resource })),
+    });
   }
 
   #uniformBuffer(size: number): GPUBuffer {
@@ -191,14 +188,6 @@ export class Commands {
       label: "params",
       size: Math.max(PARAMS_BYTES, Math.ceil(size / 16) * 16),
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    });
-  }
-
-  #groupOf(buffer: GPUBuffer): GPUBindGroup {
-    return this.device.createBindGroup({
-      label: "params",
-      layout: this.pipelines.paramsLayout,
-      entries: [{ binding: 0, resource: { buffer, size: PARAMS_BYTES } }],
     });
   }
 }

@@ -49,20 +49,8 @@ function fieldsOf(params: readonly { readonly name: string; readonly type: strin
 export class Pipelines {
   readonly #made = new Map<string, Pipeline>();
   readonly #layouts = new Map<string, { readonly id: number; readonly layout: GPUBindGroupLayout }>();
-  readonly paramsLayout: GPUBindGroupLayout;
 
-  constructor(readonly device: Device) {
-    this.paramsLayout = device.createBindGroupLayout({
-      label: "params",
-      entries: [
-        {
-          binding: 0,
-          visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: 0 },
-        },
-      ],
-    });
-  }
+  constructor(readonly device: Device) {}
 
   get<K extends KernelName>(name: K, constants: Constants<K>): Pipeline {
     const key = `${name} ${Object.entries(constants).join(" ")}`;
@@ -100,10 +88,12 @@ export class Pipelines {
           `const ${constant}: u32 = ${given[constant]}u;`,
         );
     const { id, layout } = this.#layout(bindings.map(({ writes }) => writes));
+    // One group a launch: the parameters come behind the buffers.
+    code = code.replace("@group(1) @binding(0) var<uniform>", `@group(0) @binding(${bindings.length}) var<uniform>`);
     const label = Object.keys(given).length === 0 ? name : `${name} ${JSON.stringify(given)}`;
     const descriptor: GPUComputePipelineDescriptor = {
       label,
-      layout: this.device.createPipelineLayout({ label, bindGroupLayouts: [layout, this.paramsLayout] }),
+      layout: this.device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
       compute: {
         module: this.device.createShaderModule({ label, code }),
         entryPoint: "main",
@@ -121,12 +111,15 @@ export class Pipelines {
     const key = writes.map(Number).join("");
     let found = this.#layouts.get(key);
     if (found === undefined) {
+      const buffers = writes.map((written) => ({
+        type: written ? ("storage" as const) : ("read-only-storage" as const),
+      }));
       const layout = this.device.createBindGroupLayout({
         label: `storage ${key}`,
-        entries: writes.map((written, binding) => ({
+        entries: [...buffers, { type: "uniform" as const, hasDynamicOffset: true }].map((buffer, binding) => ({
           binding,
           visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: written ? ("storage" as const) : ("read-only-storage" as const) },
+          buffer,
         })),
       });
       this.#layouts.set(key, (found = { id: this.#layouts.size, layout }));

@@ -13,8 +13,10 @@ export interface Physical {
 }
 
 const LEAST = 256;
-/** What may lie unused, whatever the peak was. */
+/** What may lie unused for however long. */
 const SPARE = 2 ** 26;
+/** After so many batches without it a buffer counts as no longer needed: more than a training step has. */
+const UNUSED_BATCHES = 256;
 
 /** The size class of so many bytes: a quarter of a power of two apart, so that at most a fifth is wasted. */
 export function sizeClass(bytes: number): number {
@@ -23,12 +25,21 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
+/**
+ * Where the buffer that was made first stands: equal work then gets equal buffers, time and again, and finds its bind groups.
+ * @param idle - not one that this batch uses
+ */
+function oldest(free: readonly Physical[], idle: number | undefined): number {
+  let at = -1;
+  for (const [i, { id, batch }] of free.entries()) if (batch !== idle && (at < 0 || id < free[at]!.id)) at = i;
+  return at;
+}
+
 export class BufferPool {
   readonly #free = new Map<number, Physical[]>();
   #nextId = 0;
   #usedBytes = 0;
   #freeBytes = 0;
-  #peakBytes = 0;
   /** What has been handed out since the innermost open `pin`. */
   #pins: Set<Physical>[] = [];
 
@@ -46,9 +57,8 @@ export class BufferPool {
   take(bytes: number, idle?: number): Physical {
     const size = Math.min(sizeClass(bytes), Math.max(bytes, this.maxBytes - (this.maxBytes % LEAST)));
     this.#usedBytes += size;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#usedBytes);
     const free = this.#free.get(size);
-    const at = free === undefined ? -1 : idle === undefined ? free.length - 1 : free.findIndex((p) => p.batch !== idle);
+    const at = free === undefined ? -1 : oldest(free, idle);
     if (free !== undefined && at >= 0) {
       const [physical] = free.splice(at, 1) as [Physical];
       this.#freeBytes -= size;
@@ -96,17 +106,22 @@ export class BufferPool {
   }
 
   /**
-   * Destroys what lies unused beyond the most that was ever in use. To be called when nothing is waiting to be submitted.
+   * Destroys what has lain unused for long, beyond what may always lie ready. To be called when nothing is waiting to be submitted.
+   * @param now - the number of the batch that comes next
    * @returns whether a buffer was destroyed
    */
-  trim(limit = Math.max(SPARE, this.#peakBytes - this.#usedBytes)): boolean {
+  trim(now: number): boolean {
+    if (this.#freeBytes <= SPARE) return false;
     let destroyed = false;
     for (const [size, free] of this.#free) {
-      while (this.#freeBytes > limit && free.length > 0) {
-        free.shift()!.gpu.destroy();
+      const kept = free.filter(({ batch, gpu }) => {
+        if (batch > now - UNUSED_BATCHES || this.#freeBytes <= SPARE) return true;
+        gpu.destroy();
         this.#freeBytes -= size;
         destroyed = true;
-      }
+        return false;
+      });
+      if (kept.length < free.length) this.#free.set(size, kept);
     }
     return destroyed;
   }

@@ -42,22 +42,32 @@ const small: Tiles = { kernel: "matmul/quads", BM: 32, BN: 32, BK: 16 };
 /** Workgroups that keep a large device busy. */
 const PLENTY = 256;
 const MAX_GROUPS = 65_535;
+/** The least of k that a workgroup walks, where it is cut up. */
+const LEAST_DEPTH = 256;
 
-function tilesFor(m: number, n: number, batch: number): Tiles {
-  const groups = ({ BM, BN }: Tiles): number => Math.ceil(m / BM) * Math.ceil(n / BN) * batch;
-  if (m > 64 && n > 64 && groups(large) >= PLENTY) return large;
-  return Math.min(m, n) > 32 && groups(medium) >= PLENTY / 4 ? medium : small;
+/** Into how many stretches k may be cut for the tiles to fill a device. */
+function splitsFor(groups: number, k: number): number {
+  return Math.max(1, Math.min(Math.floor(PLENTY / groups), Math.floor(k / LEAST_DEPTH), 64));
+}
+
+function tilesFor(m: number, n: number, k: number, batch: number, maySplit: boolean): Tiles {
+  const busy = ({ BM, BN }: Tiles): number => {
+    const groups = Math.ceil(m / BM) * Math.ceil(n / BN) * batch;
+    return maySplit ? groups * splitsFor(groups, k) : groups;
+  };
+  if (m > 64 && n > 64 && busy(large) >= (PLENTY * 5) / 8) return large;
+  return Math.min(m, n) > 32 && busy(medium) >= PLENTY / 4 ? medium : small;
 }
 
 /** y = a b (+ bias) (+ y), in float32. */
 export function multiply(memory: WebGpuMemory, product: Product): void {
   const { y, m, n, k, batch = 1, bias, accumulates = false } = product;
   if (m === 0 || n === 0 || batch === 0) return;
-  const tiles = tilesFor(m, n, batch);
-  const groups = Math.ceil(m / tiles.BM) * Math.ceil(n / tiles.BN) * batch;
   const isPlain = batch === 1 && !accumulates && bias === undefined && y.row === n;
+  const tiles = tilesFor(m, n, k, batch, isPlain);
+  const groups = Math.ceil(m / tiles.BM) * Math.ceil(n / tiles.BN) * batch;
   // A long k with few tiles is cut up, and the partial products added.
-  const splits = isPlain ? Math.max(1, Math.min(Math.floor(PLENTY / groups), Math.floor(k / 256), 64)) : 1;
+  const splits = isPlain ? splitsFor(groups, k) : 1;
   if (splits > 1) {
     const partial = memory.alloc(splits * m * n, "float32");
     launch(memory, { ...product, y: { buf: partial, row: n, batch: m * n } }, tiles, splits, 0, 1);

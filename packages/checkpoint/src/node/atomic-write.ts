@@ -31,11 +31,12 @@ export async function atomicWrite(
   } catch (cause) {
     await file?.close().catch(() => {});
     await rm(temporary, { force: true }).catch(() => {});
-    throw explain(path, cause);
+    throw writeError(path, cause);
   }
 }
 
-function explain(path: string, cause: unknown): unknown {
+/** What went wrong in the system while a file was written, as a CheckpointError naming it; other errors as they are. */
+export function writeError(path: string, cause: unknown): unknown {
   const code = (cause as NodeJS.ErrnoException | null)?.code;
   if (code === undefined || !/^E[A-Z]+$/.test(code)) return cause;
   const full = code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG";

@@ -36,3 +36,12 @@ export async function fileReader(path: string): Promise<ByteReader> {
     close: () => file.close(),
   };
 }
+
+/** Opens a file, which is closed if `open` fails. */
+export async function openFile<T>(path: string, open: (reader: ByteReader) => Promise<T>): Promise<T> {
+  const reader = await fileReader(path);
+  return open(reader).catch(async (error: unknown) => {
+    await reader.close();
+    throw error;
+  });
+}

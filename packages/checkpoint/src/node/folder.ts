@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { CheckpointError } from "@mamba-ts/backend";
 import { openSharded } from "../sharded.js";
 import type { Checkpoint, TensorSource } from "../source.js";
-import { fileReader } from "./file-reader.js";
+import { openFile } from "./file-reader.js";
 import { openSafetensorsFile } from "./open-file.js";
 
 /** Parses a JSON file; throws CheckpointError naming it. */
@@ -29,11 +29,15 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /**
- * Opens a folder with `config.json` and `model.safetensors`, `model.safetensors.index.json` or `pytorch_model.bin`.
+ * Opens a .gguf file, or a folder with `config.json` and `model.safetensors`, `model.safetensors.index.json` or `pytorch_model.bin`.
  * Throws CheckpointError naming what is missing or damaged.
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   if (!(await exists(path))) throw new CheckpointError(`${path} does not exist`);
+  if (path.endsWith(".gguf") && !(await isFolder(path))) {
+    const { openGguf } = await import("../gguf.js");
+    return openFile(path, openGguf);
+  }
   const at = (file: string): string => join(path, file);
   const config = await readJson(at("config.json"));
   const tokenizer = (await exists(at("tokenizer.json")))
@@ -53,11 +57,7 @@ async function openWeights(path: string, at: (file: string) => string): Promise<
   if (await exists(at(index))) return openSharded(at(index), await readJson(at(index)), open);
   if (await exists(at("pytorch_model.bin"))) {
     const { openPytorch } = await import("../pytorch.js");
-    const reader = await fileReader(at("pytorch_model.bin"));
-    return openPytorch(reader).catch(async (error: unknown) => {
-      await reader.close();
-      throw error;
-    });
+    return openFile(at("pytorch_model.bin"), openPytorch);
   }
   throw new CheckpointError(`${path} holds no model.safetensors, ${index} or pytorch_model.bin`);
 }

@@ -1,3 +1,4 @@
+import type { GgufToWrite } from "../gguf/write.js";
 import { safetensorsParts, type TensorToWrite } from "../safetensors.js";
 import { atomicWrite } from "./atomic-write.js";
 
@@ -8,4 +9,14 @@ export async function saveSafetensors(
   { metadata, signal }: { readonly metadata?: Readonly<Record<string, string>>; readonly signal?: AbortSignal } = {},
 ): Promise<void> {
   await atomicWrite(path, safetensorsParts(tensors, metadata), signal);
+}
+
+/** Writes a GGUF file atomically, one tensor in memory at a time. */
+export async function saveGguf(
+  path: string,
+  file: GgufToWrite,
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  const { ggufParts } = await import("../gguf.js");
+  await atomicWrite(path, ggufParts(file), signal);
 }

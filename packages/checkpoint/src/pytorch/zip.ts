@@ -23,7 +23,13 @@ export async function readZip(reader: ByteReader): Promise<Map<string, ZipEntry>
   const view = viewOf(tail);
   let end = tail.length - 22;
   while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end--;
-  if (end < 0) fail("it is no zip archive");
+  if (end < 0) {
+    if (await isLegacy(reader))
+      throw new CheckpointError(`${reader.name}: it is of PyTorch's format before 1.6, which is not read`, {
+        hint: "load it with a current PyTorch and save it again: torch.save(torch.load(path), path)",
+      });
+    fail("it is no zip archive");
+  }
   let count = view.getUint16(end + 10, true);
   let size = view.getUint32(end + 12, true);
   let offset = view.getUint32(end + 16, true);
@@ -93,4 +99,12 @@ function number64(view: DataView, at: number, fail: (what: string) => never): nu
 
 function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Files of older versions are pickles one after another, the first of them this magic number. */
+async function isLegacy(reader: ByteReader): Promise<boolean> {
+  const magic = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+  if (reader.size < 2 + magic.length) return false;
+  const start = await reader.read(2, magic.length);
+  return magic.every((byte, i) => start[i] === byte);
 }

@@ -1,4 +1,4 @@
-import { type FloatDType, type LinearCrossEntropyDescriptor, UnsupportedError } from "@mamba-ts/backend";
+import type { FloatDType, LinearCrossEntropyDescriptor } from "@mamba-ts/backend";
 import { chunkLength, chunkRanges, GradientSum } from "../chunks.js";
 import { fill } from "../create.js";
 import { dispatch, type FusedDefinition } from "../dispatch.js";
@@ -10,6 +10,7 @@ import type { Tensor } from "../tensor.js";
 import { compare, sub } from "./binary.js";
 import { pick } from "./gather.js";
 import { concat } from "./join.js";
+import { linear } from "./linear.js";
 import { matmul } from "./matmul.js";
 import { logSumExp } from "./reduce.js";
 import { accumulationDType, cast } from "./unary.js";
@@ -21,7 +22,10 @@ type Name = "hidden" | "weight" | "targets";
 /** The losses of a few rows: their logits exist, those of the other rows do not. */
 function rowLosses(hidden: Tensor, weight: Tensor, targets: Tensor): Tensor {
   const type = accumulationDType(hidden.dtype);
-  const logits = matmul(cast(hidden, weight.dtype), weight, { transB: true, out: type }); // [rows, vocab]
+  const logits =
+    weight.dtype === "q8_0"
+      ? linear(hidden, weight, { out: type })
+      : matmul(cast(hidden, weight.dtype), weight, { transB: true, out: type }); // [rows, vocab]
   const nll = sub(logSumExp(logits, 1), pick(logits, targets));
   return where(compare("lt", targets, 0), 0, nll);
 }
@@ -64,7 +68,7 @@ const definition: FusedDefinition<LinearCrossEntropyDescriptor, Name, "loss"> = 
 
 /**
  * Cross-entropy of a linear head, loss[i] = logsumexp(weight hidden[i]) - weight[targets[i]] . hidden[i], without ever holding all logits.
- * @param hidden - [rows, width]  @param weight - [vocab, width]
+ * @param hidden - [rows, width]  @param weight - [vocab, width]; a block format has no kernel here, and no gradient
  * @param targets - int32 [rows], each below vocab; a negative one is ignored and costs 0
  * @returns [rows], float32 (float64 for float64)
  */
@@ -77,12 +81,8 @@ export function linearCrossEntropy(hidden: Tensor, weight: Tensor, targets: Tens
   const vocab = expectRank(op, "weight", weight.shape, ["vocab", "width"])[0]!;
   expectShape(op, "weight", weight.shape, [vocab, width]);
   expectShape(op, "targets", targets.shape, [rows]);
-  if (weight.dtype === "q8_0")
-    throw new UnsupportedError(`${op}: a block-quantised head`, { hint: 'cast(weight, "float32") first' });
-  const { loss } = dispatch(
-    definition,
-    { hidden, weight, targets },
-    { rows, width, vocab, dtype: hidden.dtype as FloatDType },
-  );
+  const descriptor = { rows, width, vocab, dtype: hidden.dtype as FloatDType };
+  if (weight.dtype === "q8_0") return scope(() => definition.compose({ hidden, weight, targets }, descriptor).loss!);
+  const { loss } = dispatch(definition, { hidden, weight, targets }, descriptor);
   return loss!;
 }

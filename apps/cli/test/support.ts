@@ -1,0 +1,81 @@
+/** The command as it is built, run from outside, and files to give it. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { readTensor } from "@mamba-ts/checkpoint";
+import { openSafetensorsFile } from "@mamba-ts/checkpoint/node";
+import { afterAll } from "vitest";
+
+export const bin = fileURLToPath(new URL("../dist/bin.js", import.meta.url));
+export const fixtures = fileURLToPath(new URL("../../../packages/mamba/test/fixtures", import.meta.url));
+/** A backend that this package does not know. */
+export const template = fileURLToPath(new URL("../../backend-template/dist/index.js", import.meta.url));
+export const isBuilt = existsSync(bin);
+if (!isBuilt) console.warn("The tests of the command are left out: it is not built. Build first: npx pnpm@10 build");
+
+const folder = mkdtempSync(join(tmpdir(), "cli-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+export const inFolder = (name: string): string => join(folder, name);
+export const written = (name: string, content: string): string => {
+  writeFileSync(inFolder(name), content);
+  return inFolder(name);
+};
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `mamba …`; `meanwhile` gets the process. */
+export function mamba(args: readonly string[], meanwhile?: (process: ChildProcess) => void): Promise<Ended> {
+  return run(process.execPath, [bin, ...args], meanwhile);
+}
+
+export function run(
+  command: string,
+  args: readonly string[],
+  meanwhile?: (process: ChildProcess) => void,
+): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+    let [stdout, stderr] = ["", ""];
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+    child.on("error", reject);
+    child.on("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
+    meanwhile?.(child);
+  });
+}
+
+/** Runs a `mamba …` that must succeed. */
+export async function done(...args: string[]): Promise<Ended> {
+  const ended = await mamba(args);
+  if (ended.code !== 0) throw new Error(`mamba ${args.join(" ")}: exit code ${ended.code}\n${ended.stderr}`);
+  return ended;
+}
+
+/** ||got - want|| / ||want||, or ||got|| where want is zero. */
+export function relativeError(got: Float64Array | undefined, want: Float64Array): number {
+  if (got?.length !== want.length) return Number.POSITIVE_INFINITY;
+  const norm = Math.hypot(...want);
+  return Math.hypot(...want.map((x, i) => x - got[i]!)) / (norm === 0 ? 1 : norm);
+}
+
+/** Every tensor of a file, by name. */
+export async function tensorsOf(path: string): Promise<Map<string, { shape: readonly number[]; data: Float64Array }>> {
+  const backend = createCpuBackend();
+  const source = await openSafetensorsFile(path);
+  const all = new Map<string, { shape: readonly number[]; data: Float64Array }>();
+  for (const name of source.names) {
+    const t = await readTensor(source, name, backend);
+    all.set(name, { shape: t.shape, data: Float64Array.from(await t.data()) });
+    t.dispose();
+  }
+  await source.close();
+  return all;
+}

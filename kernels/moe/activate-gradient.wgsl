@@ -1,0 +1,26 @@
+// moe / activate-gradient — ggate and gup from g, the gradient of inner; a thread an element. Without a gate gup alone
+// #include "../common/grid.wgsl"
+// #include "../common/math.wgsl"
+// #include "../common/activation.wgsl"
+// #include "../common/experts.wgsl"
+struct Params { count: u32, hidden: u32, experts: u32, blocks: u32 }
+@group(0) @binding(0) var<storage, read> gate: array<f32>;
+@group(0) @binding(1) var<storage, read> up: array<f32>;
+@group(0) @binding(2) var<storage, read> plan: array<i32>;
+@group(0) @binding(3) var<storage, read> g: array<f32>;
+@group(0) @binding(4) var<storage, read_write> ggate: array<f32>;
+@group(0) @binding(5) var<storage, read_write> gup: array<f32>;
+@group(1) @binding(0) var<uniform> p: Params;
+override IS_GATED: bool;
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
+  let i = flat_group(id, groups) * 256u + lid;
+  if (i >= p.count) { return; }
+  if (plan[block_expert_at() + i / p.hidden / BLOCK] < 0) { return; }
+  if (IS_GATED) {
+    ggate[i] = g[i] * up[i] * activation_gradient(gate[i]);
+    gup[i] = g[i] * activation(gate[i]);
+  } else {
+    gup[i] = g[i] * activation_gradient(up[i]);
+  }
+}

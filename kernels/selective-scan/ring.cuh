@@ -1,5 +1,5 @@
 // What the scan's ring kernels share (README.md beside this): a block covers 32 channels, a lane each, and its warps divide the tokens of a tile. Warp w
-// takes the states one group after the other, each group as soon as the warp before it has handed on the state that its tokens leave behind. So the
+// takes the states one group after the other, each group as soon as the warp before it has handed on the state that its tokens leave behind (a state has one owner at a time, and one place). So the
 // warps work on different groups at any time, every exp is computed once, and nothing waits for a whole block.
 #pragma once
 #include <type_traits>
@@ -42,6 +42,24 @@ template <class T> __device__ __forceinline__ void storeRow(char* base, unsigned
   if constexpr (sizeof(T) == 4) __stwb(reinterpret_cast<T*>(at), v);
   else __stwb(reinterpret_cast<unsigned short*>(at), *reinterpret_cast<unsigned short*>(&v));
 }
+
+// Asks for what the next tile will load, so that it waits for the second-level cache alone.
+template <int K> __device__ __forceinline__ void prefetchRows(const char* base, unsigned stride) {
+#pragma unroll
+  for (int k = 0; k < K; k++) {
+    unsigned long long at;
+    asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(at) : "r"(stride), "r"(k), "l"(base));
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+  }
+}
+#ifndef SCAN_PREFETCH
+#define SCAN_PREFETCH 1
+#endif
+// Four bytes from global to shared memory, on their way until waited for.
+__device__ __forceinline__ void copyAsync(float* to, const float* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(sharedAddress(to)), "l"(from) : "memory");
+}
+__device__ __forceinline__ void copyWait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 // Where a thread works. Blocks along x never span two groups.
 struct RingPlace {

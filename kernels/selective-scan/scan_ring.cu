@@ -7,14 +7,18 @@ namespace {
 template <class T, int W, int K, int G> struct Ring {
   static constexpr int GROUPS = RING_STATES / G, TOKENS = W * K;
   alignas(16) float B[W][RING_STATES][K], C[W][RING_STATES][K];
-  float carry[W][RING_STATES][32], A[RING_STATES][32];
+  float carry[RING_STATES][32], A[RING_STATES][32], sums[W][32];
   unsigned long long barrier[W][GROUPS];
 };
 
-// SUMMARY: only what a chunk does to the state (its end from a start of zero, and the sum of its steps), for `chunkStart` to chain.
-template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __device__ __forceinline__ void ring(const Scan& s) {
+// SAVING also keeps the states that the backward pass starts from. SUMMARY: only what a chunk does to the state (its end from a start of zero, and the sum of
+// its steps), for `chunkStart` to chain.
+enum class Pass { PLAIN, SAVING, SUMMARY };
+template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forceinline__ void ring(const Scan& s) {
   using Tile = Ring<T, W, K, G>;
   constexpr int GROUPS = Tile::GROUPS, TOKENS = Tile::TOKENS;
+  constexpr bool SUMMARY = PASS == Pass::SUMMARY, SAVING = PASS == Pass::SAVING;
+  static_assert(K % CHECKPOINT_OF<RING_STATES> == 0, "a warp's tokens start where a state is kept");
   extern __shared__ float4 room[];
   Tile& tile = *reinterpret_cast<Tile*>(room);
   const RingPlace p = ringPlace(s, blockIdx.z);
@@ -23,7 +27,7 @@ template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __d
     const bool there = p.active && n < s.dState;
     const float a = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
     tile.A[n][lane] = a;
-    tile.carry[W - 1][n][lane] = !SUMMARY && there ? chunkStart<false>(s, s.initial, p.batch, blockIdx.z, p.channel, n, a) : 0.f;
+    tile.carry[n][lane] = !SUMMARY && there ? chunkStart<false>(s, s.initial, p.batch, blockIdx.z, p.channel, n, a) : 0.f;
   }
   for (int i = threadIdx.x; i < W * GROUPS; i += W * 32) {
     barrierInit(sharedAddress(&tile.barrier[0][0] + i));
@@ -39,7 +43,6 @@ template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __d
   char* y = (char*)s.y + (row * s.dInner + p.channel) * SIZE;
   const T *B = (const T*)s.B + row * s.BStride + p.group * s.dState, *C = SUMMARY ? nullptr : (const T*)s.C + row * s.CStride + p.group * s.dState;
   const bool alignedB = isAligned<T>(s.B, s.BStride, s.dState), alignedC = isAligned<T>(s.C, s.CStride, s.dState);
-  float* save = SUMMARY || !s.saved ? nullptr : s.saved + p.channel;
   const unsigned from = sharedAddress(&tile.barrier[before][0]), to = sharedAddress(&tile.barrier[w][0]);
   const T none = narrow<T>(0.f);
   float sum = 0.f;
@@ -51,7 +54,6 @@ template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __d
     const RingMarks marks = ringMarks<K>(s.marks, row0 + t0 + w * K, left);
     const bool full = p.whole && !marks.padded;
     float dt[K], du[K], acc[K];
-    T gate[K];
     RingStates<T, K> b, c;
     b.load(B, s.BStride, alignedB, s.dState, marks.padded);
     if (!SUMMARY) c.load(C, s.CStride, alignedC, s.dState, marks.padded);
@@ -62,7 +64,6 @@ template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __d
         const bool there = full || (p.active && !(marks.padded >> k & 1));
         rawX[k] = there ? loadRow<T>(x, k, xStride) : none;
         rawDelta[k] = there ? loadRow<T>(delta, k, deltaStride) : none;
-        if (z) gate[k] = there ? loadRow<T>(z, k, zStride) : none;
       }
 #pragma unroll
       for (int k = 0; k < K; k++) {
@@ -77,12 +78,18 @@ template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __d
     if (full) stage(True{});
     else stage(False{});
     if (SUMMARY && marks.resets) sum = INFINITY;
+    if (SCAN_PREFETCH && z && left >= K && p.active) prefetchRows<K>(z, zStride);
+    if (SCAN_PREFETCH && t0 + TOKENS + w * K + K <= p.to && p.active) {
+      prefetchRows<K>(x + TOKENS * xStride, xStride);
+      prefetchRows<K>(delta + TOKENS * deltaStride, deltaStride);
+    }
     __syncwarp();
     b.store(tile.B[w]);
     if (!SUMMARY) c.store(tile.C[w]);
     __syncwarp();
-    float* keep = save && left > 0 ? save + (p.batch * s.checkpoints + (t0 + w * K) / CHECKPOINT_OF<RING_STATES>) * s.dState * s.dInner : nullptr;
-    if ((w * K) % CHECKPOINT_OF<RING_STATES> != 0 || !p.active) keep = nullptr;
+    float* keep = SAVING && left > 0 && p.active
+                      ? s.saved + (p.batch * s.checkpoints + (t0 + w * K) / CHECKPOINT_OF<RING_STATES>) * s.dState * s.dInner + p.channel
+                      : nullptr;
     const auto walk = [&](auto resets) {
 #pragma unroll UNROLL
       for (int n0 = 0; n0 < RING_STATES; n0 += G) {
@@ -90,16 +97,10 @@ template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __d
         float a[G], h[G];
 #pragma unroll
         for (int g = 0; g < G; g++) a[g] = tile.A[n0 + g][lane];
-        // What does not depend on the state is computed before the wait for it, as far as there are registers.
-        float decay[G][K];
-#pragma unroll
-        for (int g = 0; g < G; g++)
-#pragma unroll
-          for (int k = 0; k < EARLY; k++) decay[g][k] = resets && (marks.resets >> k & 1) ? 0.f : ex2Early(dt[k] * a[g]);
         barrierWait(from + n0 / G * 8, round & 1);
 #pragma unroll
-        for (int g = 0; g < G; g++) h[g] = tile.carry[before][n0 + g][lane];
-        if (keep) {
+        for (int g = 0; g < G; g++) h[g] = tile.carry[n0 + g][lane];
+        if (SAVING && keep) {
 #pragma unroll
           for (int g = 0; g < G; g++)
             if (n0 + g < s.dState) keep[(n0 + g) * s.dInner] = h[g];
@@ -114,14 +115,14 @@ template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __d
 #pragma unroll
             for (int j = 0; j < 4; j++) {
               const int k = k0 + j;
-              if (k >= EARLY) decay[g][k] = resets && (marks.resets >> k & 1) ? 0.f : ex2(dt[k] * a[g]);
-              h[g] = h[g] * decay[g][k] + du[k] * fourB[j];
+              const float decay = resets && (marks.resets >> k & 1) ? 0.f : ex2(dt[k] * a[g]);
+              h[g] = h[g] * decay + du[k] * fourB[j];
               if (!SUMMARY) acc[k] += h[g] * fourC[j];
             }
           }
         }
 #pragma unroll
-        for (int g = 0; g < G; g++) tile.carry[w][n0 + g][lane] = h[g];
+        for (int g = 0; g < G; g++) tile.carry[n0 + g][lane] = h[g];
         __syncwarp();
         barrierArrive(to + n0 / G * 8, lane == 0);
       }
@@ -133,6 +134,10 @@ template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __d
     B += TOKENS * s.BStride;
     if constexpr (!SUMMARY) {
       const auto write = [&](auto full) {
+        T gate[K];
+#pragma unroll
+        for (int k = 0; k < K; k++)
+          if (z) gate[k] = full || (p.active && k < left) ? loadRow<T>(z, k, zStride) : none;
 #pragma unroll
         for (int k = 0; k < K; k++) {
           float out = acc[k];
@@ -151,29 +156,29 @@ template <class T, int W, int K, int G, int EARLY, int UNROLL, bool SUMMARY> __d
       y += TOKENS * yStride;
     }
   }
+  if (SUMMARY) tile.sums[w][lane] = sum;
   __syncthreads();
   for (int n = w; n < s.dState; n += W) {
     if (!p.active) break;
-    const float h = tile.carry[W - 1][n][lane];
+    const float h = tile.carry[n][lane];
     if (SUMMARY) s.ends[(p.part * s.dState + n) * s.dInner + p.channel] = h;
     else if (blockIdx.z == s.chunks - 1) s.final[(p.batch * s.dInner + p.channel) * s.dState + n] = h;
   }
   if (!SUMMARY) return;
-  __syncthreads();
-  tile.A[w][lane] = sum;
-  __syncthreads();
   if (w > 0 || !p.active) return;
   float all = 0.f;
-  for (int q = 0; q < W; q++) all += tile.A[q][lane];
+  for (int q = 0; q < W; q++) all += tile.sums[q][lane];
   s.sums[p.part * s.dInner + p.channel] = all;
 }
 
 }  // namespace
 
-#define RING(name, T)                                                                                                          \
-  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_##name(Scan s) { ring<T, 8, 16, 2, 8, 4, false>(s); }                \
-  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_summary_##name(Scan s) { ring<T, 8, 16, 2, 8, 4, true>(s); }
+#define RING(name, T)                                                                                                                     \
+  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_##name(Scan s) { ring<T, 8, 16, 2, 2, Pass::PLAIN>(s); }                  \
+  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_saving_##name(Scan s) { ring<T, 8, 16, 2, 2, Pass::SAVING>(s); }           \
+  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_summary_##name(Scan s) { ring<T, 8, 16, 2, 2, Pass::SUMMARY>(s); }
 #ifndef SCAN_VARIANTS
+static_assert(sizeof(Ring<float, 8, 16, 2>) == 22016, "what launches ask for");
 RING(float32, float)
 RING(bf16, bf16)
 RING(f16, f16)

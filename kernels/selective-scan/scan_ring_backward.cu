@@ -12,7 +12,7 @@ constexpr int TOGETHER = 4;
 
 template <int W> struct RingBackward {
   alignas(16) float B[W][RING_STATES][K], C[W][RING_STATES][K];
-  float carry[W][RING_STATES][32], A[RING_STATES][32], gA[W][RING_STATES][32];
+  float carry[RING_STATES][32], A[RING_STATES][32], gA[RING_STATES][32], kept[W][RING_STATES][32];
   alignas(16) float gBC[W][K][2 * RING_STATES + 4];
   float4 quads[W][2 * TOGETHER][36];  // a row is padded to keep readers on different banks
   float gD[W][32], gBias[W][32];
@@ -39,9 +39,9 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
     const bool there = p.active && n < s.dState;
     const float a = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
     tile.A[n][lane] = a;
-    tile.carry[0][n][lane] = there ? chunkStart<true>(s, s.gFinal, p.batch, blockIdx.z, p.channel, n, a) : 0.f;
+    tile.gA[n][lane] = 0.f;
+    tile.carry[n][lane] = there ? chunkStart<true>(s, s.gFinal, p.batch, blockIdx.z, p.channel, n, a) : 0.f;
   }
-  for (int n = 0; n < RING_STATES; n++) tile.gA[w][n][lane] = 0.f;
   for (int i = threadIdx.x; i < W * RING_STATES; i += W * 32) {
     barrierInit(sharedAddress(&tile.barrier[0][0] + i));
     // The gradient that the last warp starts from is there already.
@@ -72,6 +72,11 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
     const RingMarks marks = ringMarks<K>(s.marks, row0 + t0 + w * K, left);
     const bool full = p.whole && !marks.padded;
     const char* g = s.gy ? (const char*)s.gy + at : nullptr;
+    {
+      // Where there are no tokens any state will do: nothing of it is used.
+      const float* start = s.saved + (p.batch * s.checkpoints + (left > 0 ? (t0 + w * K) / K : 0)) * states * s.dInner + (p.active ? p.channel : 0);
+      for (int n = 0; n < states; n++) copyAsync(&tile.kept[w][n][lane], start + n * s.dInner);
+    }
     float dt[K], du[K], gy[K];
     {
       RingStates<T, K> b, c;
@@ -106,24 +111,26 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
     };
     if (full) stage(True{});
     else stage(False{});
+    if (SCAN_PREFETCH && t0 > p.from && p.active) {
+      prefetchRows<K>(x - TOKENS * xStride, xStride);
+      prefetchRows<K>(delta - TOKENS * deltaStride, deltaStride);
+      if (z) prefetchRows<K>(z - TOKENS * zStride, zStride);
+      if (g) prefetchRows<K>(g - TOKENS * stride, stride);
+      prefetchRows<RING_STATES>((const char*)(s.saved + ((p.batch * s.checkpoints + (t0 - TOKENS + w * K) / K) * states * s.dInner + p.channel)), stride / SIZE * 4);
+    }
+    copyWait();
     __syncwarp();
     float y[K], gDu[K], gStep[K];
 #pragma unroll
     for (int k = 0; k < K; k++) y[k] = gDu[k] = gStep[k] = 0.f;
-    // Where there are no tokens any state will do: nothing of it is used.
-    const i64 kept = (p.batch * s.checkpoints + (left > 0 ? (t0 + w * K) / K : 0)) * states * s.dInner + (p.active ? p.channel : 0);
-    const float* start = s.saved + kept;
     const auto walk = [&](auto resets) {
-      float next = *start;
 #pragma unroll 1
       for (int n0 = 0; n0 < states; n0 += TOGETHER) {
 #pragma unroll UNROLL
         for (int i = 0; i < TOGETHER; i++) {
           const int n = n0 + i;
           if (n >= states) break;
-          const float a = tile.A[n][lane], before = next;
-          start += n + 1 < states ? s.dInner : 0;
-          next = *start;
+          const float a = tile.A[n][lane], before = tile.kept[w][n][lane];
           float h[K], decay[K], h1 = before;
 #pragma unroll
           for (int k0 = 0; k0 < K; k0 += 4) {
@@ -139,7 +146,7 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
             }
           }
           barrierWait(from + n * 8, round & 1);
-          float gh = tile.carry[after][n][lane], gA = tile.gA[w][n][lane], d[K / 8][4] = {};
+          float gh = tile.carry[n][lane], gA = tile.gA[n][lane], d[K / 8][4] = {};
 #pragma unroll
           for (int k0 = K - 4; k0 >= 0; k0 -= 4) {
             float b[4], c[4];
@@ -174,8 +181,8 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
               sumOverQuads(d[k / 8], terms, one[k % 8], one[k % 8 + 1]);
             }
           }
-          tile.carry[w][n][lane] = gh;
-          tile.gA[w][n][lane] = gA;
+          tile.carry[n][lane] = gh;
+          tile.gA[n][lane] = gA;
           __syncwarp();
           barrierArrive(to + n * 8, lane == 0);
 #pragma unroll
@@ -250,10 +257,8 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
   __syncthreads();
   if (!p.active) return;
   for (int n = w; n < states; n += W) {
-    float sum = 0.f;
-    for (int q = 0; q < W; q++) sum += tile.gA[q][n][lane];
-    s.gA[(p.part * s.dInner + p.channel) * states + n] = sum;
-    if (s.gInitial && blockIdx.z == 0) s.gInitial[(p.batch * s.dInner + p.channel) * states + n] = tile.carry[0][n][lane];
+    s.gA[(p.part * s.dInner + p.channel) * states + n] = tile.gA[n][lane];
+    if (s.gInitial && blockIdx.z == 0) s.gInitial[(p.batch * s.dInner + p.channel) * states + n] = tile.carry[n][lane];
   }
   if (w > 0) return;
   float d = 0.f, b = 0.f;
@@ -265,8 +270,9 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
 }  // namespace
 
 #define RING(name, T) \
-  extern "C" __global__ void __launch_bounds__(128, 3) scan_ring_backward_##name(Scan s) { ringBackward<T, 4, 2>(s); }
+  extern "C" __global__ void __launch_bounds__(256, 1) scan_ring_backward_##name(Scan s) { ringBackward<T, 8, 1>(s); }
 #ifndef SCAN_VARIANTS
+static_assert(sizeof(RingBackward<8>) == 97280, "what launches ask for");
 RING(float32, float)
 RING(bf16, bf16)
 RING(f16, f16)

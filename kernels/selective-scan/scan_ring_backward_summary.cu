@@ -6,7 +6,7 @@ namespace {
 
 template <int W, int K> struct RingBackwardSummary {
   alignas(16) float C[W][RING_STATES][K];
-  float carry[W][RING_STATES][32], A[RING_STATES][32], sums[W][32];
+  float carry[RING_STATES][32], A[RING_STATES][32], sums[W][32];
   unsigned long long barrier[W][RING_STATES / 2];
 };
 
@@ -19,7 +19,7 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
   const int w = p.warp, lane = p.lane, after = w == W - 1 ? 0 : w + 1;
   for (int n = w; n < RING_STATES; n += W) {
     tile.A[n][lane] = p.active && n < s.dState ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
-    tile.carry[0][n][lane] = 0.f;
+    tile.carry[n][lane] = 0.f;
   }
   for (int i = threadIdx.x; i < W * GROUPS; i += W * 32) {
     barrierInit(sharedAddress(&tile.barrier[0][0] + i));
@@ -71,6 +71,11 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
     if (full) stage(True{});
     else stage(False{});
     if (marks.resets) sum = INFINITY;
+    if (SCAN_PREFETCH && t0 > p.from && p.active) {
+      prefetchRows<K>(delta - TOKENS * deltaStride, deltaStride);
+      if (z) prefetchRows<K>(z - TOKENS * zStride, zStride);
+      if (g) prefetchRows<K>(g - TOKENS * stride, stride);
+    }
     __syncwarp();
     c.store(tile.C[w]);
     __syncwarp();
@@ -88,7 +93,7 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
           for (int k = 0; k < K; k++) decay[q][k] = ex2Early(dt[k] * a[q]);
         barrierWait(from + n0 / G * 8, round & 1);
 #pragma unroll
-        for (int q = 0; q < G; q++) gh[q] = tile.carry[after][n0 + q][lane];
+        for (int q = 0; q < G; q++) gh[q] = tile.carry[n0 + q][lane];
 #pragma unroll
         for (int k0 = K - 4; k0 >= 0; k0 -= 4) {
 #pragma unroll
@@ -103,7 +108,7 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
           }
         }
 #pragma unroll
-        for (int q = 0; q < G; q++) tile.carry[w][n0 + q][lane] = gh[q];
+        for (int q = 0; q < G; q++) tile.carry[n0 + q][lane] = gh[q];
         __syncwarp();
         barrierArrive(to + n0 / G * 8, lane == 0);
       }
@@ -118,7 +123,7 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
   tile.sums[w][lane] = sum;
   __syncthreads();
   if (!p.active) return;
-  for (int n = w; n < s.dState; n += W) s.ends[(p.part * s.dState + n) * s.dInner + p.channel] = tile.carry[0][n][lane];
+  for (int n = w; n < s.dState; n += W) s.ends[(p.part * s.dState + n) * s.dInner + p.channel] = tile.carry[n][lane];
   if (w > 0) return;
   float all = 0.f;
   for (int q = 0; q < W; q++) all += tile.sums[q][lane];

@@ -13,6 +13,8 @@ interface Kernels {
   readonly states: number;
   /** File and kernel, less the dtype's suffix. */
   readonly forward: readonly [string, string];
+  /** The same, keeping states for the gradient. */
+  readonly saving: readonly [string, string];
   readonly summary: readonly [string, string];
   readonly backward: readonly [string, string];
   readonly backwardSummary: readonly [string, string];
@@ -34,18 +36,20 @@ const JOIN = "selective_scan_join";
 const TILE = 128;
 /** Below, a chunk costs more than it brings. */
 const SHORTEST_CHUNK = 256;
+/** What the pass that only finds the states costs, of the whole pass, forward and backward (measured). */
+const SUMMARY = [0.8, 0.25];
 
-/** dState up to 16: a ring of warps, 8 forward and 4 backward with 16 tokens each. The sizes are those of `Ring` and `RingBackward`. */
+/** dState up to 16: a ring of 8 warps with 16 tokens each. The bytes are the sizes of `Ring` and `RingBackward`. */
 const ring: Kernels = {
   states: 16,
   forward: ["scan_ring", "scan_ring"],
+  saving: ["scan_ring", "scan_ring_saving"],
   summary: ["scan_ring", "scan_ring_summary"],
   backward: ["scan_ring_backward", "scan_ring_backward"],
   backwardSummary: ["scan_ring_backward_summary", "scan_ring_backward_summary"],
-  ...{ threads: 256, backwardThreads: 128, channels: 32, resident: [2, 3], checkpoint: 16 },
-  forwardBytes: 4 * (2 * 8 * 16 * 16 + 8 * 16 * 32 + 16 * 32) + 8 * 8 * 8,
-  backwardBytes:
-    4 * (2 * 4 * 16 * 16 + 2 * 4 * 16 * 32 + 16 * 32 + 4 * 16 * 36 + 4 * 4 * 8 * 36 + 2 * 4 * 32) + 8 * 4 * 16,
+  ...{ threads: 256, backwardThreads: 256, channels: 32, resident: [2, 1], checkpoint: 16 },
+  forwardBytes: 22_016,
+  backwardBytes: 97_280,
 };
 
 /** More states: `lanes` threads a channel with `perLane` states each. */
@@ -59,6 +63,7 @@ function lanesOf(lanes: number, perLane: number): Kernels {
   return {
     states,
     forward: ["selective_scan", `scan_forward_${name}`],
+    saving: ["selective_scan", `scan_forward_${name}`],
     summary: ["selective_scan", `scan_summary_${name}`],
     backward: ["selective_scan_backward", `scan_backward_${name}`],
     backwardSummary: ["selective_scan_backward", `scan_backward_summary_${name}`],
@@ -79,17 +84,37 @@ interface Plan {
   readonly blocks: number;
 }
 
-/** Few channels leave the device idle: the length is split, at the price of a pass that only finds the states between the chunks. */
+/**
+ * The time of `blocks` blocks in units of a full wave's: what is left after full waves takes less where fewer blocks share a multiprocessor, but not in
+ * proportion (a block alone takes 0.57 of the time of two, measured).
+ */
+function wavesOf(blocks: number, resident: number, multiprocessors: number): number {
+  const rest = blocks % (resident * multiprocessors);
+  const shared = Math.ceil(rest / multiprocessors) / resident;
+  return Math.floor(blocks / (resident * multiprocessors)) + (rest === 0 ? 0 : 0.14 + 0.86 * shared);
+}
+
+/** Few channels leave the device idle: the length is split where that is faster, for it takes a pass that only finds the states between the chunks. */
 function planFor(device: CudaDevice, d: SelectiveScanDescriptor, direction: 0 | 1): Plan {
   const kernels = variants.find(({ states }) => states >= d.dState) ?? variants.at(-1)!;
   const blocks = Math.ceil(d.dInner / d.groups / kernels.channels);
   const all = blocks * d.groups * d.batch;
-  const slots = device.info.multiprocessors * kernels.resident[direction];
-  const most = Math.max(1, Math.floor(d.length / SHORTEST_CHUNK));
-  const wanted = 2 * all > slots ? 1 : Math.min(most, Math.floor(slots / all));
-  const chunkLength = Math.ceil(d.length / wanted / TILE) * TILE;
-  const chunks = Math.ceil(d.length / chunkLength);
-  return { kernels, grid: [blocks * d.groups, d.batch, chunks], chunks, chunkLength, blocks };
+  const { multiprocessors } = device.info;
+  const waves = (n: number): number => wavesOf(n, kernels.resident[direction], multiprocessors);
+  const split = (chunks: number) => {
+    const chunkLength = Math.ceil(d.length / chunks / TILE) * TILE;
+    return { chunks: Math.ceil(d.length / chunkLength), chunkLength };
+  };
+  const costOf = ({ chunks, chunkLength }: { chunks: number; chunkLength: number }): number =>
+    // The ring takes about a tile to fill.
+    (chunkLength + TILE) * (waves(all * chunks) + SUMMARY[direction]! * waves(all * (chunks - 1)));
+  const most = Math.min(256, Math.max(1, Math.floor(d.length / SHORTEST_CHUNK)));
+  let best = split(1);
+  for (let chunks = 2; chunks <= most; chunks++) {
+    const next = split(chunks);
+    if (costOf(next) < costOf(best)) best = next;
+  }
+  return { kernels, grid: [blocks * d.groups, d.batch, best.chunks], blocks, ...best };
 }
 
 interface Results {
@@ -172,7 +197,7 @@ function forward(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, sav
   const saved = save ? device.alloc(Math.ceil(d.length / kernels.checkpoint) * states, "float32") : undefined;
   const ends = summaries(device, args, d, plan, 0);
   const struct = scanStruct(device, args, d, plan, { y, final, saved, ...ends });
-  const [file, kernel] = kernels.forward;
+  const [file, kernel] = save ? kernels.saving : kernels.forward;
   device.launch(file, `${kernel}_${d.dtype}`, plan.grid, [kernels.threads], struct, kernels.forwardBytes);
   release(device, ends);
   return { outputs: { y, finalState: final }, saved: saved === undefined ? [] : [saved] };

@@ -20,6 +20,8 @@ interface Case {
   readonly sliced?: boolean;
 }
 
+/** Numbers of the cases to run, all without one: `node scan.mjs 0 2`. */
+const wanted = process.argv.slice(2).map(Number);
 const cases: Case[] = [
   { dtype: "float32", batch: 2, length: 77, dInner: 37, dState: 16 },
   { dtype: "float32", batch: 1, length: 1000, dInner: 5, dState: 16 },
@@ -57,7 +59,8 @@ async function floats(t: Tensor): Promise<Float64Array> {
 }
 
 let failed = 0;
-for (const c of cases) {
+for (const [i, c] of cases.entries()) {
+  if (wanted.length > 0 && !wanted.includes(i)) continue;
   const { dtype, batch, length, dInner, dState, groups = 1, bare = false } = c;
   const rng = new Rng(11);
   const shapes: { [name: string]: [number[], (x: number) => number, FloatDType] } = {

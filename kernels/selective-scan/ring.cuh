@@ -64,24 +64,35 @@ __device__ __forceinline__ void copyWait() { asm volatile("cp.async.wait_all;" :
 // Where a thread works. Blocks along x never span two groups.
 struct RingPlace {
   i64 batch, part, from, to;
-  unsigned group, block, channel, lane, warp;
+  unsigned group, block, channel, lane, warp, chunk;
   bool active, whole;
 };
-__device__ __forceinline__ RingPlace ringPlace(const Scan& s, unsigned chunk) {
+// `at` counts the blocks of all groups; a chunk of the length, or all of it.
+__device__ __forceinline__ RingPlace ringPlace(const Scan& s, unsigned at, unsigned batch, unsigned chunk, bool all) {
   RingPlace p;
   const unsigned perGroup = s.dInner / s.groups, blocks = (perGroup + RING_CHANNELS - 1) / RING_CHANNELS;
-  p.batch = blockIdx.y;
+  p.batch = batch;
+  p.chunk = chunk;
   p.part = p.batch * s.chunks + chunk;
   p.from = chunk * s.chunkLength;
-  p.to = min(s.length, p.from + s.chunkLength);
-  p.group = blockIdx.x / blocks;
-  p.block = blockIdx.x % blocks;
+  p.to = all ? s.length : min(s.length, p.from + s.chunkLength);
+  p.group = at / blocks;
+  p.block = at % blocks;
   p.lane = threadIdx.x % 32;
   p.warp = threadIdx.x / 32;
   p.channel = p.group * perGroup + p.block * RING_CHANNELS + p.lane;
   p.active = p.channel < (p.group + 1) * perGroup;
   p.whole = (p.block + 1) * RING_CHANNELS <= perGroup;
   return p;
+}
+// Of a grid [blocks, batch, chunks].
+__device__ __forceinline__ RingPlace ringPlace(const Scan& s) { return ringPlace(s, blockIdx.x, blockIdx.y, blockIdx.z + s.firstChunk, false); }
+// Of a row of blocks: the first `unsplit` (none in a summary) take the whole length, the others a chunk of the first `chunks` each.
+__device__ __forceinline__ RingPlace ringPlace(const Scan& s, unsigned unsplit, unsigned chunks) {
+  const unsigned perGroup = s.dInner / s.groups, blocks = (perGroup + RING_CHANNELS - 1) / RING_CHANNELS * s.groups;
+  const bool all = blockIdx.x < unsplit;
+  const unsigned rest = blockIdx.x - unsplit, unit = all ? blockIdx.x : s.unsplit + rest / chunks;
+  return ringPlace(s, unit % blocks, unit / blocks, all ? 0 : rest % chunks, all);
 }
 
 // The marks of a warp's K tokens, a bit each: those that start a sequence, and padding (what lies beyond the chunk too).

@@ -21,13 +21,13 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
   static_assert(K % CHECKPOINT_OF<RING_STATES> == 0, "a warp's tokens start where a state is kept");
   extern __shared__ float4 room[];
   Tile& tile = *reinterpret_cast<Tile*>(room);
-  const RingPlace p = ringPlace(s, blockIdx.z);
+  const RingPlace p = SUMMARY ? ringPlace(s, 0, s.chunks - 1) : ringPlace(s, s.unsplit, s.chunks);
   const int w = p.warp, lane = p.lane, before = w == 0 ? W - 1 : w - 1;
   for (int n = w; n < RING_STATES; n += W) {
     const bool there = p.active && n < s.dState;
     const float a = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
     tile.A[n][lane] = a;
-    tile.carry[n][lane] = !SUMMARY && there ? chunkStart<false>(s, s.initial, p.batch, blockIdx.z, p.channel, n, a) : 0.f;
+    tile.carry[n][lane] = !SUMMARY && there ? chunkStart<false>(s, s.initial, p.batch, p.chunk, p.channel, n, a) : 0.f;
   }
   for (int i = threadIdx.x; i < W * GROUPS; i += W * 32) {
     barrierInit(sharedAddress(&tile.barrier[0][0] + i));
@@ -162,7 +162,7 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
     if (!p.active) break;
     const float h = tile.carry[n][lane];
     if (SUMMARY) s.ends[(p.part * s.dState + n) * s.dInner + p.channel] = h;
-    else if (blockIdx.z == s.chunks - 1) s.final[(p.batch * s.dInner + p.channel) * s.dState + n] = h;
+    else if (p.to == s.length) s.final[(p.batch * s.dInner + p.channel) * s.dState + n] = h;
   }
   if (!SUMMARY) return;
   if (w > 0 || !p.active) return;

@@ -33,14 +33,14 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
   constexpr unsigned SIZE = sizeof(T);
   extern __shared__ float4 room[];
   Tile& tile = *reinterpret_cast<Tile*>(room);
-  const RingPlace p = ringPlace(s, blockIdx.z);
+  const RingPlace p = ringPlace(s);
   const int w = p.warp, lane = p.lane, after = w == W - 1 ? 0 : w + 1;
   for (int n = w; n < RING_STATES; n += W) {
     const bool there = p.active && n < s.dState;
     const float a = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
     tile.A[n][lane] = a;
     tile.gA[n][lane] = 0.f;
-    tile.carry[n][lane] = there ? chunkStart<true>(s, s.gFinal, p.batch, blockIdx.z, p.channel, n, a) : 0.f;
+    tile.carry[n][lane] = there ? chunkStart<true>(s, s.gFinal, p.batch, p.chunk, p.channel, n, a) : 0.f;
   }
   for (int i = threadIdx.x; i < W * RING_STATES; i += W * 32) {
     barrierInit(sharedAddress(&tile.barrier[0][0] + i));
@@ -258,7 +258,7 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
   if (!p.active) return;
   for (int n = w; n < states; n += W) {
     s.gA[(p.part * s.dInner + p.channel) * states + n] = tile.gA[n][lane];
-    if (s.gInitial && blockIdx.z == 0) s.gInitial[(p.batch * s.dInner + p.channel) * states + n] = tile.carry[n][lane];
+    if (s.gInitial && p.chunk == 0) s.gInitial[(p.batch * s.dInner + p.channel) * states + n] = tile.carry[n][lane];
   }
   if (w > 0) return;
   float d = 0.f, b = 0.f;

@@ -15,7 +15,7 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
   constexpr int TOKENS = W * K, G = 2, GROUPS = RING_STATES / G;
   constexpr unsigned SIZE = sizeof(T);
   __shared__ Tile tile;
-  const RingPlace p = ringPlace(s, blockIdx.z + s.firstChunk);
+  const RingPlace p = ringPlace(s);
   const int w = p.warp, lane = p.lane, after = w == W - 1 ? 0 : w + 1;
   for (int n = w; n < RING_STATES; n += W) {
     tile.A[n][lane] = p.active && n < s.dState ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;

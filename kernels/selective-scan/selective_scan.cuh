@@ -15,7 +15,7 @@ struct Scan {
   const int* marks;
   i64 xStride, deltaStride, BStride, CStride, zStride;
   i64 batch, length, dInner, dState, groups, softplus;
-  i64 chunks, chunkLength, checkpoints, firstChunk;
+  i64 chunks, chunkLength, checkpoints, firstChunk, unsplit;
   void* y;
   float *final, *saved;
   // What chunks do to the state: their ends from a start of zero [batch, chunk, dState, dInner], and the sums of their steps [batch, chunk, dInner].

@@ -20,6 +20,8 @@ interface Kernels {
   readonly backwardSummary: readonly [string, string];
   readonly threads: number;
   readonly backwardThreads: number;
+  /** Whether the blocks of the forward passes are a row, of which some may take the whole length (`ringPlace`). */
+  readonly row: boolean;
   /** Channels a block. */
   readonly channels: number;
   /** Blocks that run at once on a multiprocessor, forward and backward: chunks are made to fill it. */
@@ -47,7 +49,7 @@ const ring: Kernels = {
   summary: ["scan_ring", "scan_ring_summary"],
   backward: ["scan_ring_backward", "scan_ring_backward"],
   backwardSummary: ["scan_ring_backward_summary", "scan_ring_backward_summary"],
-  ...{ threads: 256, backwardThreads: 256, channels: 32, resident: [2, 1], checkpoint: 16 },
+  ...{ row: true, threads: 256, backwardThreads: 256, channels: 32, resident: [2, 1], checkpoint: 16 },
   forwardBytes: 22_016,
   backwardBytes: 97_280,
 };
@@ -67,7 +69,7 @@ function lanesOf(lanes: number, perLane: number): Kernels {
     summary: ["selective_scan", `scan_summary_${name}`],
     backward: ["selective_scan_backward", `scan_backward_${name}`],
     backwardSummary: ["selective_scan_backward", `scan_backward_summary_${name}`],
-    ...{ threads, backwardThreads: threads, channels, resident: [2, 1], checkpoint },
+    ...{ row: false, threads, backwardThreads: threads, channels, resident: [2, 1], checkpoint },
     forwardBytes: 0,
     backwardBytes: 4 * (floats + checkpoint) + 64,
   };
@@ -80,6 +82,8 @@ interface Plan {
   readonly grid: readonly [number, number, number];
   readonly chunks: number;
   readonly chunkLength: number;
+  /** Blocks that take the whole length. */
+  readonly unsplit: number;
   /** Blocks of one group. */
   readonly blocks: number;
 }
@@ -94,27 +98,45 @@ function wavesOf(blocks: number, resident: number, multiprocessors: number): num
   return Math.floor(blocks / (resident * multiprocessors)) + (rest === 0 ? 0 : 0.14 + 0.86 * shared);
 }
 
-/** Few channels leave the device idle: the length is split where that is faster, for it takes a pass that only finds the states between the chunks. */
+/**
+ * Few channels leave the device idle: the length is split where that is faster, for it takes a pass that only finds the states between the chunks. Where
+ * the blocks do not fill the device evenly, only those that are left over may be split, which then run beside the others.
+ */
 function planFor(device: CudaDevice, d: SelectiveScanDescriptor, direction: 0 | 1): Plan {
   const kernels = variants.find(({ states }) => states >= d.dState) ?? variants.at(-1)!;
   const blocks = Math.ceil(d.dInner / d.groups / kernels.channels);
   const all = blocks * d.groups * d.batch;
   const { multiprocessors } = device.info;
-  const waves = (n: number): number => wavesOf(n, kernels.resident[direction], multiprocessors);
-  const split = (chunks: number) => {
+  const resident = kernels.resident[direction];
+  const waves = (n: number): number => wavesOf(n, resident, multiprocessors);
+  const split = (chunks: number, unsplit: number): Omit<Plan, "kernels" | "blocks"> => {
     const chunkLength = Math.ceil(d.length / chunks / TILE) * TILE;
-    return { chunks: Math.ceil(d.length / chunkLength), chunkLength };
+    const count = Math.ceil(d.length / chunkLength);
+    const row = kernels.row && direction === 0;
+    const grid = row
+      ? ([unsplit + (all - unsplit) * count, 1, 1] as const)
+      : ([blocks * d.groups, d.batch, count] as const);
+    return { chunks: count, chunkLength, unsplit, grid };
   };
-  const costOf = ({ chunks, chunkLength }: { chunks: number; chunkLength: number }): number =>
-    // The ring takes about a tile to fill.
-    (chunkLength + TILE) * (waves(all * chunks) + SUMMARY[direction]! * waves(all * (chunks - 1)));
+  // The ring takes about a tile to fill.
+  const costOf = ({ chunks, chunkLength, unsplit }: Omit<Plan, "kernels" | "blocks">): number => {
+    const [whole, part] = [d.length + TILE, chunkLength + TILE];
+    const summary = part * SUMMARY[direction]! * waves((all - unsplit) * (chunks - 1));
+    return unsplit === 0
+      ? part * waves(all * chunks) + summary
+      : whole * waves(unsplit) + part * (waves(unsplit + multiprocessors) - waves(unsplit)) + summary;
+  };
   const most = Math.min(256, Math.max(1, Math.floor(d.length / SHORTEST_CHUNK)));
-  let best = split(1);
+  const full = Math.floor(all / multiprocessors);
+  const left = all - full * multiprocessors;
+  let best = split(1, 0);
   for (let chunks = 2; chunks <= most; chunks++) {
-    const next = split(chunks);
-    if (costOf(next) < costOf(best)) best = next;
+    const candidates = [split(chunks, 0)];
+    if (kernels.row && direction === 0 && full > 0 && full < resident && left > 0 && left * chunks <= multiprocessors)
+      candidates.push(split(chunks, full * multiprocessors));
+    for (const next of candidates) if (costOf(next) < costOf(best)) best = next;
   }
-  return { kernels, grid: [blocks * d.groups, d.batch, best.chunks], blocks, ...best };
+  return { kernels, blocks, ...best };
 }
 
 interface Results {
@@ -147,7 +169,8 @@ function scanStruct(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, 
     ),
     ...[args.x, args.delta, args.B, args.C, args.z].map(stride),
     i64([d.batch, d.length, d.dInner, d.dState, d.groups, Number(d.softplus)]),
-    i64([plan.chunks, plan.chunkLength, Math.ceil(d.length / plan.kernels.checkpoint), r.firstChunk ?? 0]),
+    i64([plan.chunks, plan.chunkLength, Math.ceil(d.length / plan.kernels.checkpoint)]),
+    i64([r.firstChunk ?? 0, plan.unsplit]),
     ...[r.y, r.final, r.saved, r.ends, r.sums, r.gy, r.gFinal, r.gx, r.gDelta, r.gz].map((x) => pointer(x)),
     ...[r.gA, r.gD, r.gBias, r.gInitial, r.gBC].map((x) => pointer(x)),
   ];
@@ -171,7 +194,9 @@ function summaries(
   const sums = device.alloc(d.batch * chunks * d.dInner, "float32");
   const struct = scanStruct(device, args, d, plan, { gy, firstChunk: direction, ends, sums });
   const [file, kernel] = direction === 0 ? kernels.summary : kernels.backwardSummary;
-  const grid = [plan.grid[0], plan.grid[1], chunks - 1] as const;
+  const row = kernels.row && direction === 0;
+  const [x, y] = plan.grid;
+  const grid = row ? ([((x - plan.unsplit) / chunks) * (chunks - 1)] as const) : ([x, y, chunks - 1] as const);
   const bytes = direction === 0 ? kernels.forwardBytes : 0;
   device.launch(file, `${kernel}_${d.dtype}`, grid, [kernels.threads], struct, bytes);
   return { ends, sums };

@@ -43,18 +43,6 @@ template <class T> __device__ __forceinline__ void storeRow(char* base, unsigned
   else __stwb(reinterpret_cast<unsigned short*>(at), *reinterpret_cast<unsigned short*>(&v));
 }
 
-// Asks for what the next tile will load, so that it waits for the second-level cache alone.
-template <int K> __device__ __forceinline__ void prefetchRows(const char* base, unsigned stride) {
-#pragma unroll
-  for (int k = 0; k < K; k++) {
-    unsigned long long at;
-    asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(at) : "r"(stride), "r"(k), "l"(base));
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
-  }
-}
-#ifndef SCAN_PREFETCH
-#define SCAN_PREFETCH 1
-#endif
 // Four bytes from global to shared memory, on their way until waited for.
 __device__ __forceinline__ void copyAsync(float* to, const float* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(sharedAddress(to)), "l"(from) : "memory");

@@ -78,11 +78,6 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
     if (full) stage(True{});
     else stage(False{});
     if (SUMMARY && marks.resets) sum = INFINITY;
-    if (SCAN_PREFETCH && z && left >= K && p.active) prefetchRows<K>(z, zStride);
-    if (SCAN_PREFETCH && t0 + TOKENS + w * K + K <= p.to && p.active) {
-      prefetchRows<K>(x + TOKENS * xStride, xStride);
-      prefetchRows<K>(delta + TOKENS * deltaStride, deltaStride);
-    }
     __syncwarp();
     b.store(tile.B[w]);
     if (!SUMMARY) c.store(tile.C[w]);
@@ -177,10 +172,7 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
   extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_##name(Scan s) { ring<T, 8, 16, 2, 2, Pass::PLAIN>(s); }                  \
   extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_saving_##name(Scan s) { ring<T, 8, 16, 2, 2, Pass::SAVING>(s); }           \
   extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_summary_##name(Scan s) { ring<T, 8, 16, 2, 2, Pass::SUMMARY>(s); }
-#ifndef SCAN_VARIANTS
 static_assert(sizeof(Ring<float, 8, 16, 2>) == 22016, "what launches ask for");
 RING(float32, float)
 RING(bf16, bf16)
 RING(f16, f16)
-#endif
-#undef RING

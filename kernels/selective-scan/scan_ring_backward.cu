@@ -111,13 +111,6 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
     };
     if (full) stage(True{});
     else stage(False{});
-    if (SCAN_PREFETCH && t0 > p.from && p.active) {
-      prefetchRows<K>(x - TOKENS * xStride, xStride);
-      prefetchRows<K>(delta - TOKENS * deltaStride, deltaStride);
-      if (z) prefetchRows<K>(z - TOKENS * zStride, zStride);
-      if (g) prefetchRows<K>(g - TOKENS * stride, stride);
-      prefetchRows<RING_STATES>((const char*)(s.saved + ((p.batch * s.checkpoints + (t0 - TOKENS + w * K) / K) * states * s.dInner + p.channel)), stride / SIZE * 4);
-    }
     copyWait();
     __syncwarp();
     float y[K], gDu[K], gStep[K];
@@ -271,10 +264,7 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
 
 #define RING(name, T) \
   extern "C" __global__ void __launch_bounds__(256, 1) scan_ring_backward_##name(Scan s) { ringBackward<T, 8, 1>(s); }
-#ifndef SCAN_VARIANTS
 static_assert(sizeof(RingBackward<8>) == 97280, "what launches ask for");
 RING(float32, float)
 RING(bf16, bf16)
 RING(f16, f16)
-#endif
-#undef RING

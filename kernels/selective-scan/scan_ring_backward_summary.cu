@@ -71,11 +71,6 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
     if (full) stage(True{});
     else stage(False{});
     if (marks.resets) sum = INFINITY;
-    if (SCAN_PREFETCH && t0 > p.from && p.active) {
-      prefetchRows<K>(delta - TOKENS * deltaStride, deltaStride);
-      if (z) prefetchRows<K>(z - TOKENS * zStride, zStride);
-      if (g) prefetchRows<K>(g - TOKENS * stride, stride);
-    }
     __syncwarp();
     c.store(tile.C[w]);
     __syncwarp();
@@ -134,9 +129,6 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
 
 #define RING(name, T) \
   extern "C" __global__ void __launch_bounds__(256, 3) scan_ring_backward_summary_##name(Scan s) { ringBackwardSummary<T, 8, 8>(s); }
-#ifndef SCAN_VARIANTS
 RING(float32, float)
 RING(bf16, bf16)
 RING(f16, f16)
-#endif
-#undef RING

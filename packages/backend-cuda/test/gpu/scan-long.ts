@@ -28,19 +28,10 @@ async function results(tensors: { [name: string]: Tensor }, gy: Tensor, n: numbe
     [1, n],
     "int32",
   );
-  const kept = scope(() => {
-    let y: Tensor | undefined;
-    const gradients = vjp(
-      () => {
-        const out = selectiveScan({ ...tensors, marks, softplus: true } as never);
-        y = slice(out.y, 1, n - period);
-        return [out.y];
-      },
-      repeated.map((name) => tensors[name]!),
-      [gy],
-    );
-    return [y!, ...gradients.map((g) => slice(g!, 1, n - period))].map((t) => cast(t, "float32"));
-  });
+  const run = () => selectiveScan({ ...tensors, marks, softplus: true } as never).y;
+  const tail = (t: Tensor): Tensor => scope(() => cast(slice(t, 1, n - period), "float32"));
+  const inputs = repeated.map((name) => tensors[name]!);
+  const kept = [scope(() => tail(run())), ...scope(() => vjp(() => [run()], inputs, [gy]).map((g) => tail(g!)))];
   const data: Float32Array[] = [];
   for (const t of kept) {
     data.push(Float32Array.from(await t.data()));

@@ -89,6 +89,9 @@ describe.skipIf(adapterMissing !== undefined)("shaders", () => {
     if (kernels[name].bindings.length > device.limits.maxStorageBuffersPerShaderStage) return;
     const pipelines = new Pipelines(device);
     for (const form of formsOf(name)) await pipelines.prepare(name, form as never);
+    if (!("subgroups" in kernels[name]) || roomy.subgroupSize === undefined) return;
+    const withSubgroups = new Pipelines(roomy.device, roomy.subgroupSize);
+    for (const form of formsOf(name)) await withSubgroups.prepare(name, form as never);
   });
 
   test("names neither too much nor too little", () => {

@@ -1,38 +1,27 @@
-/** A Jamba in GGUF as llama.cpp has it: names, values and keys (convert_hf_to_gguf.py, JambaModel). */
-import { CheckpointError, ConfigError, type DType } from "@mamba-ts/backend";
-import { type Checkpoint, type KeyMap, layeredMap, prefixMap, type TensorSource } from "@mamba-ts/checkpoint";
-import type { GgufEntries, GgufToWrite } from "@mamba-ts/checkpoint/gguf";
-import { ggufGeneralKeys, ggufTensor } from "@mamba-ts/mamba/load";
-import type { JambaConfig, ResolvedJambaConfig } from "./config.js";
+/** A Jamba in GGUF as llama.cpp has it: names, and keys (convert_hf_to_gguf.py, JambaModel). */
+import { ConfigError } from "@mamba-ts/backend";
+import { layeredMap, prefixMap, type TensorSource } from "@mamba-ts/checkpoint";
+import type { GgufToWrite } from "@mamba-ts/checkpoint/gguf";
+import { type GgufOptions, generalKeys, ggufLayerNames, ggufTensors } from "@mamba-ts/mamba/load";
+import type { JambaConfig, LayerType, ResolvedJambaConfig } from "./config.js";
 import type { Jamba } from "./model.js";
 
-type Json = Readonly<Record<string, unknown>>;
+const feedForward = ["gate", "up", "down"] as const;
 
-/** llama.cpp's names; what `ssm_a` holds differs too. */
-export const jambaGgufNames: KeyMap = layeredMap(
+/** llama.cpp's names. The experts of a layer lie in one tensor of each kind there too. */
+export const ggufNames = layeredMap(
   "gguf",
   ["blk.", "model.layers."],
   prefixMap("gguf", [
     ["attn_norm", "input_layernorm"],
     ["ffn_norm", "pre_ff_layernorm"],
-    ["ssm_in", "mamba.in_proj"],
-    ["ssm_conv1d", "mamba.conv1d"],
-    ["ssm_x", "mamba.x_proj"],
-    ["ssm_dt_norm", "mamba.dt_layernorm"],
-    ["ssm_dt", "mamba.dt_proj"],
-    ["ssm_b_norm", "mamba.b_layernorm"],
-    ["ssm_c_norm", "mamba.c_layernorm"],
-    ["ssm_a", "mamba.A_log"],
-    ["ssm_d", "mamba.D"],
-    ["ssm_out", "mamba.out_proj"],
-    ["attn_q", "self_attn.q_proj"],
-    ["attn_k", "self_attn.k_proj"],
-    ["attn_v", "self_attn.v_proj"],
+    ...ggufLayerNames("mamba"),
+    ...["dt", "b", "c"].map((part): [string, string] => [`ssm_${part}_norm`, `mamba.${part}_layernorm`]),
+    ...["q", "k", "v"].map((part): [string, string] => [`attn_${part}`, `self_attn.${part}_proj`]),
     ["attn_output", "self_attn.o_proj"],
     ["ffn_gate_inp", "feed_forward.router"],
-    // All experts of a layer in one tensor, as the model has them, which calls them by no `.weight`.
-    ...["gate", "up", "down"].map((kind) => [`ffn_${kind}_exps.weight`, `feed_forward.experts.${kind}_proj`] as const),
-    ...["gate", "up", "down"].map((kind) => [`ffn_${kind}`, `feed_forward.${kind}_proj`] as const),
+    ...feedForward.map((part): [string, string] => [`ffn_${part}_exps.weight`, `feed_forward.experts.${part}_proj`]),
+    ...feedForward.map((part): [string, string] => [`ffn_${part}`, `feed_forward.${part}_proj`]),
   ]),
   prefixMap("gguf", [
     ["token_embd", "model.embed_tokens"],
@@ -40,89 +29,73 @@ export const jambaGgufNames: KeyMap = layeredMap(
     ["output", "lm_head"],
   ]),
 );
-export function isJambaGguf(json: unknown): json is Json {
-  return (json as Json | null)?.["general.architecture"] === "jamba";
+
+/** Whether a file's tensors have llama.cpp's names. */
+export function isGguf(file: TensorSource): boolean {
+  return file.has("token_embd.weight");
 }
 
-/** The configuration that keys and tensors of a GGUF file make: which layers have experts only the tensors say. Throws ConfigError. */
-export function jambaConfigOfGguf(json: Json, source: TensorSource): JambaConfig {
-  const number = (key: string): number => {
-    const value = json[`jamba.${key}`];
+/** The configuration that a file's keys and tensors say. Throws ConfigError for what is missing or no number. */
+export function parseGgufConfig(metadata: Readonly<Record<string, unknown>>, file: TensorSource): JambaConfig {
+  const number = (key: string, otherwise?: number): number => {
+    const value = metadata[`jamba.${key}`] ?? otherwise;
     if (typeof value !== "number")
-      throw new ConfigError(`config: jamba.${key} is ${JSON.stringify(value)}, not a number`);
+      throw new ConfigError(`config: jamba.${key} is ${JSON.stringify(value) ?? "missing"}`);
     return value;
   };
-  const [nLayer, dModel, nHeads] = [number("block_count"), number("embedding_length"), number("attention.head_count")];
-  const kvHeads = json["jamba.attention.head_count_kv"];
-  if (!Array.isArray(kvHeads) || kvHeads.length !== nLayer || !kvHeads.every((n) => Number.isInteger(n) && n >= 0))
-    throw new ConfigError(`config: jamba.attention.head_count_kv is no list of ${nLayer} counts, one per layer`);
-  const counts = new Set(kvHeads.filter((n) => n > 0) as number[]);
-  if (counts.size > 1)
-    throw new ConfigError(`config: layers with ${[...counts].join(" and ")} key-value heads; a Jamba's have as many`);
-  const isAttention = kvHeads.map((n: number) => n > 0);
-  const hasExperts = isAttention.map((_, i) => source.has(`blk.${i}.ffn_gate_inp.weight`));
-  const [attention, experts] = [scheduleOf(isAttention), scheduleOf(hasExperts)];
-  if (experts === undefined)
-    throw new ConfigError(`config: experts in layers ${indices(hasExperts)}, which are not one in every so many`);
-  if (!source.has("token_embd.weight")) throw new CheckpointError("checkpoint: tensor token_embd.weight is missing");
+  const nLayer = number("block_count");
+  const kvHeads = metadata["jamba.attention.head_count_kv"];
+  if (!Array.isArray(kvHeads) || kvHeads.length !== nLayer || !kvHeads.every((n) => typeof n === "number"))
+    throw new ConfigError(`config: jamba.attention.head_count_kv is no list of ${nLayer} numbers`);
+  const experts = [...Array(nLayer).keys()].filter((i) => file.has(`blk.${i}.ffn_gate_inp.weight`));
+  const dModel = number("embedding_length");
   return {
-    ...{ dModel, nLayer, nHeads, vocabSize: source.info("token_embd.weight").shape[0]! },
-    ...{ nKvHeads: [...counts][0] ?? nHeads, dFeedForward: number("feed_forward_length") },
-    layerTypes: isAttention.map((yes) => (yes ? "attention" : "mamba")),
-    ...(attention && { attnLayerPeriod: attention.period, attnLayerOffset: attention.offset }),
-    ...{ expertLayerPeriod: experts.period, expertLayerOffset: experts.offset },
-    ...(hasExperts.includes(true)
-      ? { nExperts: number("expert_count"), topK: number("expert_used_count") }
-      : { nExperts: 1, topK: 1 }),
-    ...{ dState: number("ssm.state_size"), dConv: number("ssm.conv_kernel"), dtRank: number("ssm.time_step_rank") },
-    expand: number("ssm.inner_size") / dModel,
+    dModel,
+    nLayer,
+    vocabSize: file.info("token_embd.weight").shape[0]!,
+    dFeedForward: number("feed_forward_length"),
+    nHeads: number("attention.head_count"),
+    nKvHeads: Math.max(1, ...(kvHeads as number[])),
+    layerTypes: (kvHeads as number[]).map((n): LayerType => (n === 0 ? "mamba" : "attention")),
+    nExperts: experts.length === 0 ? 1 : number("expert_count"),
+    topK: experts.length === 0 ? 1 : number("expert_used_count"),
+    ...(experts.length === 0 ? {} : schedule(experts, nLayer)),
     normEps: number("attention.layer_norm_rms_epsilon"),
     maxLength: number("context_length"),
-    tieEmbeddings: !source.has("output.weight"),
+    tieEmbeddings: !file.has("output.weight"),
+    dState: number("ssm.state_size"),
+    dConv: number("ssm.conv_kernel"),
+    expand: number("ssm.inner_size") / dModel,
+    dtRank: number("ssm.time_step_rank"),
+    innerNorms: file.names.some((name) => name.endsWith(".ssm_dt_norm.weight")),
     auxLoss: false,
   };
 }
 
-const indices = (flags: readonly boolean[]): string => flags.flatMap((yes, i) => (yes ? [i] : [])).join(", ");
-
-/** Where flags are set in layer i exactly if i % period is offset. Undefined if they are not set so. */
-function scheduleOf(flags: readonly boolean[]): { readonly period: number; readonly offset: number } | undefined {
-  const first = flags.indexOf(true);
-  // In no layer: the first would be the one after the last.
-  if (first < 0) return { period: flags.length + 1, offset: flags.length };
-  const second = flags.indexOf(true, first + 1);
-  const period = second < 0 ? Math.max(flags.length, first + 1) : second - first;
-  const fits = first < period && flags.every((yes, i) => yes === (i % period === first));
-  return fits ? { period, offset: first } : undefined;
+/** Which layers have experts, as a period and an offset. */
+function schedule(experts: readonly number[], nLayer: number) {
+  const [first, second = first! + nLayer] = experts;
+  const [expertLayerPeriod, expertLayerOffset] = [second - first!, first!];
+  if (experts.some((layer, i) => layer !== expertLayerOffset + i * expertLayerPeriod))
+    throw new ConfigError(`config: layers ${experts.join(", ")} have experts, which is no regular schedule`);
+  return { expertLayerPeriod, expertLayerOffset };
 }
 
-/**
- * A model as a GGUF file that llama.cpp runs.
- * @param options - dtype of the weights: float32, f16, bf16 or q8_0 (experts and the router stay float32 in q8_0); tokenizer: as of the
- * checkpoint, none for bytes; name: for people
- * Throws ConfigError for what llama.cpp's Jamba has not, UnsupportedError for a tokenizer that is not written.
- */
+/** A model as a GGUF file that llama.cpp runs. Experts stay in float32 with q8_0. Throws ConfigError for what llama.cpp's Jamba has not. */
 export function jambaGguf(
   model: Jamba,
-  {
-    dtype = "float32",
-    tokenizer,
-    name = "jamba",
-  }: { readonly dtype?: DType; readonly tokenizer?: Checkpoint["tokenizer"]; readonly name?: string } = {},
+  { dtype = "float32", tokenizer, name = "jamba" }: GgufOptions = {},
 ): GgufToWrite {
+  const { config } = model;
   return {
-    metadata: keys(model.config, dtype, name),
-    tokenizer: { of: tokenizer, vocabSize: model.config.vocabSize },
-    tensors: [...model.namedParameters()].map(([parameterName, parameter]) => {
-      // llama.cpp keeps routers in float32.
-      const type = parameterName.endsWith(".router.weight") ? "float32" : parameter.dtypeIn(dtype);
-      return ggufTensor(parameterName, parameter.value, type, jambaGgufNames);
-    }),
+    metadata: { ...generalKeys("jamba", dtype, name), ...keys(config) },
+    tokenizer: { of: tokenizer, vocabSize: config.vocabSize },
+    tensors: ggufTensors(model, ggufNames, dtype),
   };
 }
 
-function keys(config: ResolvedJambaConfig, dtype: DType, name: string): GgufEntries {
-  const { mamba, layerTypes, nKvHeads, dModel } = config;
+function keys(config: ResolvedJambaConfig) {
+  const { dModel, mamba, expertLayers, nExperts } = config;
   const refuse = (what: string): never => {
     throw new ConfigError(`GGUF: llama.cpp's Jamba has ${what}`, { hint: "write safetensors" });
   };
@@ -131,21 +104,25 @@ function keys(config: ResolvedJambaConfig, dtype: DType, name: string): GgufEntr
   if (mamba.innerNorm !== "weighted") refuse("norms of dt, B and C");
   if (mamba.dInner !== 2 * dModel)
     refuse(`twice as many channels as its width, this model ${mamba.dInner} for ${dModel}`);
+  const uint = (values: Readonly<Record<string, number>>) =>
+    Object.fromEntries(Object.entries(values).map(([key, value]) => [`jamba.${key}`, { uint32: value }]));
   return {
-    ...ggufGeneralKeys("jamba", dtype, name),
-    "jamba.context_length": { uint32: config.maxLength },
-    "jamba.embedding_length": { uint32: dModel },
-    "jamba.feed_forward_length": { uint32: config.dFeedForward },
-    "jamba.block_count": { uint32: config.nLayer },
-    "jamba.attention.head_count": { uint32: config.nHeads },
-    "jamba.attention.head_count_kv": { int32s: layerTypes.map((type) => (type === "attention" ? nKvHeads : 0)) },
+    ...uint({
+      context_length: config.maxLength,
+      embedding_length: dModel,
+      feed_forward_length: config.dFeedForward,
+      block_count: config.nLayer,
+      vocab_size: config.vocabSize,
+      "attention.head_count": config.nHeads,
+      "ssm.conv_kernel": mamba.dConv,
+      "ssm.inner_size": mamba.dInner,
+      "ssm.state_size": mamba.dState,
+      "ssm.time_step_rank": mamba.dtRank,
+      ...(expertLayers.includes(true) ? { expert_count: nExperts, expert_used_count: config.topK } : {}),
+    }),
+    "jamba.attention.head_count_kv": {
+      int32s: config.layerTypes.map((type) => (type === "attention" ? config.nKvHeads : 0)),
+    },
     "jamba.attention.layer_norm_rms_epsilon": { float32: config.normEps },
-    "jamba.ssm.conv_kernel": { uint32: mamba.dConv },
-    "jamba.ssm.inner_size": { uint32: mamba.dInner },
-    "jamba.ssm.state_size": { uint32: mamba.dState },
-    "jamba.ssm.time_step_rank": { uint32: mamba.dtRank },
-    "jamba.expert_count": { uint32: config.nExperts },
-    "jamba.expert_used_count": { uint32: config.topK },
-    "jamba.vocab_size": { uint32: config.vocabSize },
   };
 }

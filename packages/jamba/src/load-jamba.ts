@@ -1,7 +1,7 @@
 import type { DType } from "@mamba-ts/backend";
-import { type Checkpoint, renameSource, type TensorSource, type TensorToWrite } from "@mamba-ts/checkpoint";
+import type { Checkpoint, TensorSource, TensorToWrite } from "@mamba-ts/checkpoint";
 import {
-  fromGgufValues,
+  fromGguf,
   type Loaded,
   type LoadMambaOptions,
   type LoadOptions,
@@ -10,32 +10,26 @@ import {
 } from "@mamba-ts/mamba/load";
 import { type JambaConfig, resolveJambaConfig } from "./config.js";
 import { unstackExperts } from "./experts.js";
-import { isJambaGguf, jambaConfigOfGguf, jambaGgufNames } from "./gguf.js";
+import { ggufNames, isGguf, parseGgufConfig } from "./gguf.js";
 import { parseJambaConfig } from "./hf-config.js";
 import { Jamba } from "./model.js";
 import { jambaSource } from "./names.js";
 
 /**
- * Makes a model from a configuration (transformers' or a GGUF file's) and tensors under any of Jamba's namings. Throws ConfigError, or CheckpointError naming
+ * Makes a model from transformers' configuration, or a GGUF file's, and tensors under any of Jamba's namings. Throws ConfigError, or CheckpointError naming
  * the tensor that is missing, surplus or of the wrong shape.
  */
 export async function loadJambaFrom(json: unknown, file: TensorSource, options: LoadOptions): Promise<Jamba> {
   const config = jambaConfigOf(json, file);
-  const isGguf = isJambaGguf(json);
-  const source = isGguf
-    ? fromGgufValues(renameSource(file, jambaGgufNames), jambaGgufNames)
-    : jambaSource(file, resolveJambaConfig(config).expertLayers);
+  const source = isGguf(file) ? fromGguf(file, ggufNames) : jambaSource(file, resolveJambaConfig(config).expertLayers);
   const model = new Jamba({ ...config, tieEmbeddings: config.tieEmbeddings === true || !source.has("lm_head.weight") });
-  await loadParameters(model, source, options, {
-    unused: model.lmHead === undefined ? ["lm_head.weight"] : [],
-    ...(isGguf ? { toFile: jambaGgufNames.toFile } : {}),
-  });
+  await loadParameters(model, source, options, { unused: model.lmHead === undefined ? ["lm_head.weight"] : [] });
   return model;
 }
 
-/** The configuration of a checkpoint: transformers' `config.json`, or the keys of a GGUF file with its tensors. Throws ConfigError. */
+/** What a checkpoint's configuration says: transformers', or the keys of a GGUF file. */
 export function jambaConfigOf(json: unknown, file: TensorSource): JambaConfig {
-  return isJambaGguf(json) ? jambaConfigOfGguf(json, file) : parseJambaConfig(json);
+  return isGguf(file) ? parseGgufConfig(json as Readonly<Record<string, unknown>>, file) : parseJambaConfig(json);
 }
 
 /**

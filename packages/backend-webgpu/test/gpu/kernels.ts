@@ -14,9 +14,10 @@ import {
   valueAndGrad,
 } from "@mamba-ts/tensor";
 import { AdamW, languageModelLoss } from "@mamba-ts/train";
-import { openFused } from "./open.js";
+import { drawQuickly, openFused } from "./open.js";
 import { formatProfile, Profiler } from "./profiler.js";
 
+drawQuickly();
 const { gpu, backend } = await openFused();
 const what = process.argv.slice(2);
 const wants = (name: string): boolean => what.length === 0 || what.includes(name);

@@ -5,8 +5,9 @@ import { generate } from "@mamba-ts/generate";
 import { Mamba } from "@mamba-ts/mamba";
 import { capture, reshape, sample, scope, type Tensor, tensor } from "@mamba-ts/tensor";
 import { cosineSchedule, memoryTokens, randomWindows, Trainer } from "@mamba-ts/train";
-import { openFused } from "./open.js";
+import { drawQuickly, openFused } from "./open.js";
 
+drawQuickly();
 const { gpu, backend } = await openFused();
 console.log(backend.device);
 const what = process.argv.slice(2);

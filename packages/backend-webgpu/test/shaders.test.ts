@@ -15,6 +15,8 @@ const values: { readonly [constant: string]: readonly number[] } = {
   FROM: [0, 1, 2, 3, 4],
   TO: [0, 1, 2, 3],
   FORMAT: [0, 1, 2],
+  A_MODE: [0, 1, 2],
+  B_MODE: [0, 1, 2],
   WEIGHT: [0, 1, 2, 3],
   INNER_NORM: [0, 1, 2],
   D_STATE: [1, 16, 17],

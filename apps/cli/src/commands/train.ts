@@ -40,6 +40,10 @@ export interface TrainOptions extends NewModelOptions {
   readonly evalBytes: number;
   readonly saveEvery: number;
   readonly resume: boolean;
+  /** Resume under another schedule. */
+  readonly reschedule?: boolean;
+  /** Save and end after this step, as if interrupted. */
+  readonly stopAfter?: number;
 }
 
 /** Everything the numbers of a run depend on; a checkpoint belongs to the run with the same one. */
@@ -60,6 +64,15 @@ export function fingerprintOf(options: TrainOptions, config: object, dataHash: s
     seed,
     carry,
   });
+}
+
+/** Whether two runs differ in nothing but the learning rate's schedule. */
+function sameButSchedule(a: string, b: string): boolean {
+  const rest = (fingerprint: string): string => {
+    const { steps, lr, finalLr, warmup, ...others } = JSON.parse(fingerprint) as Record<string, unknown>;
+    return JSON.stringify(others);
+  };
+  return rest(a) === rest(b);
 }
 
 /** A hash of the whole corpus, read in pieces. */
@@ -132,8 +145,10 @@ async function trainOn(
       });
     await makeFolder(options.out);
     if (options.resume && existsSync(checkpoint)) {
-      await resumeTraining(checkpoint, trainer, fingerprint);
+      const sameRun = (saved: string) => sameButSchedule(saved, fingerprint);
+      await resumeTraining(checkpoint, trainer, fingerprint, options.reschedule === true ? { sameRun } : {});
       await log.rewind(trainer.step);
+      if (options.reschedule === true) await log.reschedule(trainer.step, options);
       output.note(`resumed after step ${trainer.step}`);
       // The run may have been stopped between a step and its evaluation.
       if (isEvaluated(trainer.step) && !(await log.hasValidation(trainer.step))) {
@@ -158,7 +173,8 @@ async function trainOn(
     const began = performance.now();
     const first = trainer.step;
     try {
-      while (trainer.step < options.steps) {
+      const end = Math.min(options.steps, options.stopAfter ?? Number.POSITIVE_INFINITY);
+      while (trainer.step < end) {
         const report = await trainer.update(signal);
         const isLast = report.step === options.steps;
         let validation: number | undefined;

@@ -5,6 +5,9 @@ import { atomicWrite, writeError } from "@mamba-ts/checkpoint/node";
 import type { StepReport } from "@mamba-ts/train";
 import { type LogLine, lossPlot } from "./loss-plot.js";
 
+/** What the learning rate follows: `mamba train`'s options of these names. */
+type Schedule = { readonly [K in "steps" | "lr" | "finalLr" | "warmup"]: number };
+
 /** Makes a run's folder. Throws InvalidArgumentError where none can be. */
 export async function makeFolder(path: string): Promise<void> {
   await mkdir(path, { recursive: true }).catch((cause: Error) => {
@@ -40,6 +43,12 @@ export class RunLog {
     await appendFile(this.#path, `${JSON.stringify(line)}\n`).catch((cause: unknown) => {
       throw writeError(this.#path, cause);
     });
+  }
+
+  /** Notes that the steps from here on follow another schedule. */
+  async reschedule(after: number, schedule: Schedule): Promise<void> {
+    const { steps, lr, finalLr, warmup } = schedule;
+    await this.#write([...(await this.lines()), { rescheduled: { after, steps, lr, finalLr, warmup } }]);
   }
 
   async hasValidation(step: number): Promise<boolean> {

@@ -101,7 +101,9 @@ def from_transformers(name, model, shard):
     grads = packed({k[5:]: v for k, v in ours.items() if k.startswith("grad.")})
     want = {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
     report(name, "in: names of gradients", sorted(set(grads) ^ set(want)), None)
-    report(name, "in: gradients", max((error(grads[k], g) for k, g in want.items() if k in grads), default=float("inf")), 1e-4)
+    errors = {k: error(grads[k], g) for k, g in want.items() if k in grads}
+    worst = max(errors, key=errors.get)
+    report(name, f"in: gradients, the worst of {worst}", errors[worst], 1e-4)
     prompt = ids[:1, :7]
     greedy = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0)
     made = run("generate", "--model", folder, "--prompt-tokens", ",".join(map(str, prompt[0].tolist())), "--max-tokens", 24, "--temperature", 0, "--json")
@@ -137,7 +139,8 @@ def trained_here(name, arch, options, config):
     report(name, f"trained: logits of {type(model).__name__}", error(load_file(folder / "ours.safetensors")["logits"], logits), 1e-5)
 
 
-common = dict(use_mamba_kernels=False, initializer_range=0.2, pad_token_id=0)
+# Wide enough that every part matters, and not so wide that float32 itself loses the fourth digit of a gradient on the way.
+common = dict(use_mamba_kernels=False, initializer_range=0.08, pad_token_id=0)
 steps = dict(time_step_min=0.01, time_step_max=0.2, initializer_range=0.3)
 # Widths are multiples of 4: PyTorch's grouped product, which transformers runs the experts with, takes no others.
 models = {

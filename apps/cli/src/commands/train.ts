@@ -1,7 +1,6 @@
-import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
+import type { Backend } from "@mamba-ts/backend";
 import type { ByteSource } from "@mamba-ts/byte-io";
 import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import {
@@ -15,9 +14,10 @@ import {
 } from "@mamba-ts/train";
 import { resumeTraining, saveTraining } from "@mamba-ts/train/node";
 import type { TextModel, TextState } from "../lib/family.js";
+import { fingerprintOf, hashOf, sameButSchedule } from "../lib/fingerprint.js";
 import { type NewModel, type NewModelOptions, newModel } from "../lib/new-model.js";
 import { count, duration, type Output } from "../lib/output.js";
-import { makeFolder, RunLog } from "../lib/run-log.js";
+import { openFolder, RunLog } from "../lib/run-log.js";
 import { openTexts } from "../lib/text-files.js";
 
 export interface TrainOptions extends NewModelOptions {
@@ -44,43 +44,6 @@ export interface TrainOptions extends NewModelOptions {
   readonly reschedule?: boolean;
   /** Save and end after this step, as if interrupted. */
   readonly stopAfter?: number;
-}
-
-/** Everything the numbers of a run depend on; a checkpoint belongs to the run with the same one. */
-export function fingerprintOf(options: TrainOptions, config: object, dataHash: string): string {
-  const { batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry } = options;
-  return JSON.stringify({
-    config,
-    data: dataHash,
-    batch,
-    length,
-    accumulate,
-    steps,
-    lr,
-    finalLr,
-    warmup,
-    weightDecay,
-    clip,
-    seed,
-    carry,
-  });
-}
-
-/** Whether two runs differ in nothing but the learning rate's schedule. */
-function sameButSchedule(a: string, b: string): boolean {
-  const rest = (fingerprint: string): string => {
-    const { steps, lr, finalLr, warmup, ...others } = JSON.parse(fingerprint) as Record<string, unknown>;
-    return JSON.stringify(others);
-  };
-  return rest(a) === rest(b);
-}
-
-/** A hash of the whole corpus, read in pieces. */
-export async function hashOf(source: ByteSource): Promise<string> {
-  const hash = createHash("sha256");
-  const piece = 2 ** 22;
-  for (let at = 0; at < source.size; at += piece) hash.update(await source.read(at, Math.min(piece, source.size - at)));
-  return hash.digest("hex");
 }
 
 interface Context {
@@ -139,11 +102,7 @@ async function trainOn(
     const isEvaluated = (step: number): boolean =>
       valid !== undefined && step > 0 && (step % options.evalEvery === 0 || step === options.steps);
     const checkpoint = join(options.out, "training.safetensors");
-    if (!options.resume && existsSync(checkpoint))
-      throw new InvalidArgumentError(`${options.out} holds a training run already`, {
-        hint: "--resume goes on with it; or give another folder as --out",
-      });
-    await makeFolder(options.out);
+    await openFolder(options.out, options.resume);
     if (options.resume && existsSync(checkpoint)) {
       const sameRun = (saved: string) => sameButSchedule(saved, fingerprint);
       await resumeTraining(checkpoint, trainer, fingerprint, options.reschedule === true ? { sameRun } : {});

@@ -76,6 +76,8 @@ def packed(tensors):
 
 def from_transformers(name, model, shard):
     model = model.float().eval()
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")  # one expert after the other: the plain path, as everywhere else here
     for parameter in model.parameters():
         if parameter.ndim == 1:  # norms, biases and D away from 0 and 1
             torch.nn.init.normal_(parameter, mean=parameter.mean().item(), std=0.1)
@@ -88,6 +90,7 @@ def from_transformers(name, model, shard):
     if routers:
         loss = loss + config.router_aux_loss_coef * result.aux_loss
     loss.backward()
+    want = {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
     model.save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
     save_file({"input_ids": ids.int()}, folder / "input.safetensors")
     run("forward", "--model", folder, "--input", folder / "input.safetensors", "--output", folder / "ours.safetensors", "--gradients")
@@ -99,7 +102,6 @@ def from_transformers(name, model, shard):
     states = result.hidden_states[-config.num_hidden_layers - 1 :]
     report(name, "in: hidden states", max(error(ours[f"hidden_states.{i}"], h) for i, h in enumerate(states)), 1e-5)
     grads = packed({k[5:]: v for k, v in ours.items() if k.startswith("grad.")})
-    want = {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
     report(name, "in: names of gradients", sorted(set(grads) ^ set(want)), None)
     errors = {k: error(grads[k], g) for k, g in want.items() if k in grads}
     worst = max(errors, key=errors.get)

@@ -13,7 +13,7 @@ import { type TrainOptions, train } from "./commands/train.js";
 import { type BackendStatus, chooseBackend, listBackends } from "./lib/backend.js";
 import { architectures } from "./lib/new-model.js";
 import { choice, integer, real, tokenList } from "./lib/numbers.js";
-import { createOutput, type Output, reportError } from "./lib/output.js";
+import { bytes, createOutput, type Output, reportError } from "./lib/output.js";
 import { weightDtypes } from "./lib/weight-dtypes.js";
 
 // Asked for before the options are parsed, since what is wrong may be the options.
@@ -196,7 +196,7 @@ command(
     const found = await listBackends();
     const line = (b: BackendStatus): string =>
       b.available
-        ? `${b.name.padEnd(8)} ${b.device}; fused: ${b.fused?.join(", ")}`
+        ? `${b.name.padEnd(8)} ${b.device}; buffers up to ${bytes(b.limits!.maxBufferBytes)}; fused: ${b.fused?.join(", ")}`
         : `${b.name.padEnd(8)} not available: ${b.reason}`;
     output.result(found.map(line).join("\n"), found);
   },

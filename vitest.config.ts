@@ -34,8 +34,8 @@ function aliasesToSources() {
 const chromium = "/usr/bin/chromium";
 
 /**
- * The WebGPU backend in a real browser, with its software adapter. In CI a missing browser fails; elsewhere the tests are left out,
- * which is said.
+ * The WebGPU and the WebAssembly backend in a real browser, with its software adapter. In CI a missing browser fails; elsewhere the
+ * tests are left out, which is said.
  */
 function inChromium(): TestProjectInlineConfiguration[] {
   if (built !== undefined) return [];
@@ -43,32 +43,46 @@ function inChromium(): TestProjectInlineConfiguration[] {
     console.warn(`Not run: tests in Chromium, which is not at ${chromium}`);
     return [];
   }
-  return [
-    {
-      extends: true,
-      server: {
-        headers: { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" },
-      },
-      test: {
-        name: "chromium",
-        include: ["packages/backend-webgpu/test/{conformance,device,mamba,shaders}.test.ts"],
-        browser: {
-          enabled: true,
-          headless: true,
-          screenshotFailures: false,
-          provider: playwright({
-            launchOptions: {
-              executablePath: chromium,
-              args: [
-                ...["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--no-first-run"],
-                ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
-              ],
-            },
-          }),
-          instances: [{ browser: "chromium" }],
-        },
+  const project = (
+    name: string,
+    headers: Record<string, string>,
+    include: string[],
+  ): TestProjectInlineConfiguration => ({
+    extends: true,
+    server: { headers },
+    test: {
+      name,
+      include,
+      browser: {
+        enabled: true,
+        headless: true,
+        screenshotFailures: false,
+        provider: playwright({
+          launchOptions: {
+            executablePath: chromium,
+            args: [
+              ...["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--no-first-run"],
+              // As in Node: a software adapter compiles shaders ten times as fast without zeroed workgroup memory.
+              "--enable-dawn-features=disable_workgroup_init",
+              ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
+            ],
+          },
+        }),
+        instances: [{ browser: "chromium" }],
       },
     },
+  });
+  const isolated = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+  };
+  return [
+    project("chromium", isolated, [
+      "packages/backend-webgpu/test/{conformance,device,mamba,shaders}.test.ts",
+      "packages/backend-wasm/test/{browser,threads}.test.ts",
+    ]),
+    // A page that shares no memory with its workers.
+    project("chromium-plain", {}, ["packages/backend-wasm/test/browser.test.ts"]),
   ];
 }
 

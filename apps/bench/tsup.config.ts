@@ -1,6 +1,15 @@
 import { library } from "@mamba-ts/config/tsup";
 
-export default library(["src/bin.ts", "src/harness.ts", "src/report.ts", "src/statistics.ts"], {
-  dts: false,
-  external: [/^@tensorflow\//, /^@jax-js\//],
-});
+export default library(
+  {
+    bin: "src/bin.ts",
+    "llama-agree": "src/llama/agree.ts",
+    harness: "src/harness.ts",
+    report: "src/report.ts",
+    statistics: "src/statistics.ts",
+  },
+  {
+    dts: false,
+    external: [/^@tensorflow\//, /^@jax-js\//],
+  },
+);

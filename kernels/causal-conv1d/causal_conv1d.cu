@@ -134,6 +134,168 @@ template <class T> __device__ void weights(const Conv& c) {
   into[c.width * c.channels] = sums[8];
 }
 
+// Without marks, at widths 2 to 4: a thread takes 4 channels of a run of tokens and keeps the window in registers, so that every input is loaded
+// once (and width - 1 of each run again).
+constexpr int LANES = 4;
+template <class T> struct alignas(LANES * sizeof(T)) Quad {
+  T values[LANES];
+};
+template <class T> __device__ __forceinline__ void load(const T* p, float (&into)[LANES]) {
+  const Quad<T> q = *(const Quad<T>*)p;
+#pragma unroll
+  for (int i = 0; i < LANES; i++) into[i] = widen(q.values[i]);
+}
+template <class T> __device__ __forceinline__ void store(T* p, const float (&from)[LANES]) {
+  Quad<T> q;
+#pragma unroll
+  for (int i = 0; i < LANES; i++) q.values[i] = narrow<T>(from[i]);
+  *(Quad<T>*)p = q;
+}
+
+struct Run {
+  i64 b, channel, from, to;
+};
+// The run that is this thread's: blockIdx.x over quads of channels, blockIdx.y over runs and sequences.
+__device__ __forceinline__ bool ownRun(const Conv& c, i64 length, Run& run) {
+  const i64 runs = (c.length + length - 1) / length;
+  run.channel = (blockIdx.x * (i64)blockDim.x + threadIdx.x) * LANES;
+  run.b = blockIdx.y / runs;
+  run.from = blockIdx.y % runs * length;
+  run.to = min(run.from + length, c.length);
+  return run.channel < c.channels;
+}
+
+template <class T, int WIDTH> struct Window {
+  float weight[WIDTH][LANES], bias[LANES], x[WIDTH][LANES];
+  // Inputs before `from` are in x[1 ...], oldest first: one shift before the next comes in.
+  __device__ __forceinline__ void begin(const Conv& c, const Run& run) {
+#pragma unroll
+    for (int i = 0; i < LANES; i++) {
+      bias[i] = c.bias ? widen(((const T*)c.bias)[run.channel + i]) : 0.0f;
+#pragma unroll
+      for (int k = 0; k < WIDTH; k++) weight[k][i] = widen(((const T*)c.weight)[(run.channel + i) * WIDTH + k]);
+    }
+#pragma unroll
+    for (int k = 1; k < WIDTH; k++) {
+      const i64 t = run.from - WIDTH + k;
+      if (t >= 0) load((const T*)c.x + (run.b * c.length + t) * c.xStride + run.channel, x[k]);
+      else if (c.state) load((const T*)c.state + (run.b * (WIDTH - 1) + WIDTH - 1 + t) * c.channels + run.channel, x[k]);
+      else
+#pragma unroll
+        for (int i = 0; i < LANES; i++) x[k][i] = 0;
+    }
+  }
+  __device__ __forceinline__ void push(const float (&next)[LANES]) {
+#pragma unroll
+    for (int i = 0; i < LANES; i++) {
+#pragma unroll
+      for (int k = 1; k < WIDTH; k++) x[k - 1][i] = x[k][i];
+      x[WIDTH - 1][i] = next[i];
+    }
+  }
+  __device__ __forceinline__ void before(float (&v)[LANES]) const {
+#pragma unroll
+    for (int i = 0; i < LANES; i++) {
+      v[i] = bias[i];
+#pragma unroll
+      for (int k = 0; k < WIDTH; k++) v[i] += weight[k][i] * x[k][i];
+    }
+  }
+};
+
+__device__ __forceinline__ float quickSigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
+
+template <class T, int WIDTH> __device__ void forwardRuns(const Conv& c, i64 length) {
+  Run run;
+  if (!ownRun(c, length, run)) return;
+  Window<T, WIDTH> window;
+  window.begin(c, run);
+  const T* x = (const T*)c.x + (run.b * c.length + run.from) * c.xStride + run.channel;
+  T* y = (T*)c.y + (run.b * c.length + run.from) * c.channels + run.channel;
+#pragma unroll 4
+  for (i64 t = run.from; t < run.to; t++, x += c.xStride, y += c.channels) {
+    float v[LANES];
+    load(x, v);
+    window.push(v);
+    window.before(v);
+    if (c.silu)
+#pragma unroll
+      for (int i = 0; i < LANES; i++) v[i] *= quickSigmoid(v[i]);
+    store(y, v);
+  }
+  if (run.to < c.length) return;
+#pragma unroll
+  for (int k = 1; k < WIDTH; k++) store((T*)c.final + (run.b * (WIDTH - 1) + k - 1) * c.channels + run.channel, window.x[k]);
+}
+
+// gPre[t] = gy[t] activation'(v[t]); gx[s] = sum_j weight[width - 1 - j] gPre[s + j], in float32; the weights' gradients over a run go to
+// parts [run][width + 1][channels]. The width - 1 tokens after a run are made again.
+template <class T, int WIDTH> __device__ void backwardRuns(const Conv& c, i64 length) {
+  Run run;
+  if (!ownRun(c, length, run)) return;
+  Window<T, WIDTH> window;
+  window.begin(c, run);
+  // pre[j] is of token t - (width - 1) + j.
+  float pre[WIDTH][LANES] = {}, sums[WIDTH + 1][LANES] = {};
+  for (i64 t = run.from; t < run.to + WIDTH - 1; t++) {
+    float g[LANES] = {}, v[LANES];
+    if (t < c.length) {
+      load((const T*)c.x + (run.b * c.length + t) * c.xStride + run.channel, v);
+      load((const T*)c.gy + (run.b * c.length + t) * c.channels + run.channel, g);
+      window.push(v);
+      if (c.silu) {
+        window.before(v);
+#pragma unroll
+        for (int i = 0; i < LANES; i++) {
+          const float s = quickSigmoid(v[i]);
+          g[i] *= s * (1.0f + v[i] * (1.0f - s));
+        }
+      }
+    }
+    const i64 own = t - (WIDTH - 1);
+    float gx[LANES];
+#pragma unroll
+    for (int i = 0; i < LANES; i++) {
+#pragma unroll
+      for (int k = 1; k < WIDTH; k++) pre[k - 1][i] = pre[k][i];
+      pre[WIDTH - 1][i] = g[i];
+      if (t < run.to) {
+#pragma unroll
+        for (int k = 0; k < WIDTH; k++) sums[k][i] += g[i] * window.x[k][i];
+        sums[WIDTH][i] += g[i];
+      }
+      gx[i] = 0;
+#pragma unroll
+      for (int j = 0; j < WIDTH; j++) gx[i] += window.weight[WIDTH - 1 - j][i] * pre[j][i];
+    }
+    // What is before the run is the run before's, but for the state.
+    if (own < run.from && run.from > 0) continue;
+    const i64 kept = own - (c.length - (WIDTH - 1));
+    if (c.gFinal && kept >= 0) {
+      float more[LANES];
+      load((const T*)c.gFinal + (run.b * (WIDTH - 1) + kept) * c.channels + run.channel, more);
+#pragma unroll
+      for (int i = 0; i < LANES; i++) gx[i] += more[i];
+    }
+    if (own >= 0) store((T*)c.gx + (run.b * c.length + own) * c.channels + run.channel, gx);
+    else if (c.gState) store((T*)c.gState + (run.b * (WIDTH - 1) + WIDTH - 1 + own) * c.channels + run.channel, gx);
+  }
+#pragma unroll
+  for (int k = 0; k <= WIDTH; k++) store(c.parts + (blockIdx.y * (WIDTH + 1) + k) * c.channels + run.channel, sums[k]);
+}
+
+#define RUNS(name, T, WIDTH)                                                                                                              \
+  extern "C" __global__ void __launch_bounds__(128) conv_forward_runs_##WIDTH##_##name(Conv c, i64 length) {                            \
+    forwardRuns<T, WIDTH>(c, length);                                                                                                   \
+  }                                                                                                                                     \
+  extern "C" __global__ void __launch_bounds__(128) conv_backward_runs_##WIDTH##_##name(Conv c, i64 length) {                           \
+    backwardRuns<T, WIDTH>(c, length);                                                                                                  \
+  }
+#define EACH_WIDTH(name, T) RUNS(name, T, 2) RUNS(name, T, 3) RUNS(name, T, 4)
+EACH_WIDTH(float32, float)
+EACH_WIDTH(bf16, bf16)
+EACH_WIDTH(f16, f16)
+
 #define CONV(name, T)                                                                                   \
   extern "C" __global__ void conv_forward_##name(Conv c) { forward<T>(c); }                             \
   extern "C" __global__ void conv_before_##name(Conv c) { before<T>(c); }                               \

@@ -41,3 +41,11 @@ INLINE float q8_scale(const u8* block) { return decode_f16_one((u16)(block[0] | 
 INLINE f4 q8_values(const u8* block, u32 at) {
   return __builtin_convertvector(__builtin_convertvector(*(const b4_at_1*)(block + 2 + at), i4), f4);
 }
+// The scales of four blocks.
+INLINE f4 q8_scales(const u8* const* blocks) {
+  s8 halves = {};
+  ALL_OF for (u32 r = 0; r < 4; r++) halves[2 * r + 1] = *(const i16*)blocks[r];
+  const u4 words = (u4)halves, magnitude = (words & 0x7fff0000) >> 3;
+  const u4 special = (u4)((words & 0x7c000000) == 0x7c000000) & 0x7f800000;
+  return (f4)((u4)((f4)magnitude * splat(0x1p112f)) | special | (words & 0x80000000));
+}

@@ -5,6 +5,8 @@
 #ifdef __wasm_atomics__
 namespace {
 constexpr u32 SPINS = 4000, CLOSED = 0xffffffffu;
+// Milliseconds without a piece being finished: none takes as long.
+constexpr u32 MOST_IDLE = 60000;
 
 // All of it is read and written atomically: WebAssembly's atomics are in one order for all threads.
 struct Job {
@@ -67,11 +69,14 @@ void parallel(u32 items, u32 grain, Task task, const void* context) {
   set(&ticket, (u64)number << 32);
   if (now(&sleepers) > 0) __builtin_wasm_memory_atomic_notify((i32*)&ticket + 1, threads);
   work(number);
-  for (u32 spin = 0;; spin++) {
+  for (u32 spin = 0, idle = 0;; spin++) {
     const u32 done = now(&finished);
     if (done == items) return;
-    if (now(&failed)) __builtin_trap();
-    if (spin > SPINS && may_wait) __builtin_wasm_memory_atomic_wait32((i32*)&finished, (i32)done, 1000000);
+    // A thread that was ended in the middle of a piece tells nobody.
+    if (now(&failed) || idle > MOST_IDLE) __builtin_trap();
+    if (spin <= SPINS || !may_wait) continue;
+    const bool timed_out = __builtin_wasm_memory_atomic_wait32((i32*)&finished, (i32)done, 1000000) == 2;
+    idle = timed_out ? idle + 1 : 0;
   }
 }
 

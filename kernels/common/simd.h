@@ -13,17 +13,23 @@ typedef float f4 __attribute__((vector_size(16)));
 typedef i32 i4 __attribute__((vector_size(16)));
 typedef u32 u4 __attribute__((vector_size(16)));
 typedef u16 h4 __attribute__((vector_size(8)));
+typedef i16 s8 __attribute__((vector_size(16)));
 typedef i8 b4 __attribute__((vector_size(4)));
+typedef i8 b8 __attribute__((vector_size(8)));
 
 // Operands are aligned to their elements only.
 typedef float f4_at_4 __attribute__((vector_size(16), aligned(4)));
 typedef i32 i4_at_4 __attribute__((vector_size(16), aligned(4)));
 typedef u16 h4_at_2 __attribute__((vector_size(8), aligned(2)));
+typedef i16 s8_at_2 __attribute__((vector_size(16), aligned(2)));
 typedef i8 b4_at_1 __attribute__((vector_size(4), aligned(1)));
+typedef i8 b8_at_1 __attribute__((vector_size(8), aligned(1)));
 
 // A function that the backend calls. Arguments are addresses and numbers.
 #define EXPORT(name) extern "C" __attribute__((export_name(#name), visibility("default"))) void name
 #define INLINE static inline __attribute__((always_inline))
+// Before a short loop whose arrays are to be registers.
+#define ALL_OF _Pragma("clang loop unroll(full)")
 #define INLINE_MEMBER inline __attribute__((always_inline))
 
 INLINE f4 load(const float* p) { return *(const f4_at_4*)p; }
@@ -57,6 +63,8 @@ INLINE void put(float* p, f4 v, u32 lanes) {
 }
 
 INLINE f4 select(i4 mask, f4 a, f4 b) { return (f4)((mask & (i4)a) | (~mask & (i4)b)); }
+// Whether every lane of a mask is set.
+INLINE bool all(i4 mask) { return (mask[0] & mask[1] & mask[2] & mask[3]) != 0; }
 // NaN in `a` stays.
 INLINE f4 at_least(f4 a, f4 low) { return a < low ? low : a; }
 INLINE f4 at_most(f4 a, f4 high) { return a > high ? high : a; }
@@ -71,6 +79,21 @@ INLINE f4 madd(f4 a, f4 b, f4 c) {
   return __builtin_wasm_relaxed_madd_f32x4(a, b, c);
 #else
   return a * b + c;
+#endif
+}
+
+// Eight whole numbers of 16 bits, and of 8.
+INLINE s8 load8(const i16* p) { return *(const s8_at_2*)p; }
+INLINE s8 widen(const void* bytes) { return __builtin_convertvector(*(const b8_at_1*)bytes, s8); }
+
+// Products of neighbours, added: {a0 b0 + a1 b1, a2 b2 + a3 b3, ...}
+INLINE i4 dot_pairs(s8 a, s8 b) {
+#ifdef __wasm_simd128__
+  return __builtin_wasm_dot_s_i32x4_i16x8(a, b);
+#else
+  i4 sums;
+  for (u32 r = 0; r < 4; r++) sums[r] = a[2 * r] * b[2 * r] + a[2 * r + 1] * b[2 * r + 1];
+  return sums;
 #endif
 }
 

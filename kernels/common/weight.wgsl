@@ -57,16 +57,22 @@ fn piece_dot(q: Piece, at: u32) -> f32 {
     }
   }
 }
-fn fetch_ahead(row: u32, rows: u32, k: u32, lane: u32, lanes: u32) {
-  let n = k / per_piece();
-  if (k % per_piece() != 0u) { return; }
-  if (lane < n) { ahead0 = piece(row, rows, k, lane); }
-  if (lane + lanes < n) { ahead1 = piece(row, rows, k, lane + lanes); }
-  if (lane + 2u * lanes < n) { ahead2 = piece(row, rows, k, lane + 2u * lanes); }
-  if (lane + 3u * lanes < n) { ahead3 = piece(row, rows, k, lane + 3u * lanes); }
+// The pieces that a lane takes next: `from`, and up to three more, `lanes` apart; beyond the staged ones they are zero.
+fn fetch_ahead(row: u32, rows: u32, k: u32, from_piece: u32, lanes: u32) {
+  let per = per_piece();
+  if (k % per != 0u) { return; }
+  let end = min(k, (from_piece * per / STAGE + 1u) * STAGE) / per;
+  ahead0 = Piece();
+  ahead1 = Piece();
+  ahead2 = Piece();
+  ahead3 = Piece();
+  if (from_piece < end) { ahead0 = piece(row, rows, k, from_piece); }
+  if (from_piece + lanes < end) { ahead1 = piece(row, rows, k, from_piece + lanes); }
+  if (from_piece + 2u * lanes < end) { ahead2 = piece(row, rows, k, from_piece + 2u * lanes); }
+  if (from_piece + 3u * lanes < end) { ahead3 = piece(row, rows, k, from_piece + 3u * lanes); }
 }
 // A lane's share of the dot product of a row, of `rows` with k elements, with the staged elements `first` to first + STAGE.
-// Before it with first 0: fetch_ahead, and a barrier after staging.
+// Before it with first 0: fetch_ahead from piece `lane`, and a barrier after staging.
 fn staged_dot(row: u32, rows: u32, k: u32, first: u32, lane: u32, lanes: u32) -> f32 {
   var sum = 0.0;
   let per = per_piece();
@@ -76,23 +82,13 @@ fn staged_dot(row: u32, rows: u32, k: u32, first: u32, lane: u32, lanes: u32) ->
     return sum;
   }
   let n = count / per;
-  let base = first / per;
-  var j = lane;
-  if (first == 0u) {
-    if (j < n) { sum += piece_dot(ahead0, j * per); }
-    if (j + lanes < n) { sum += piece_dot(ahead1, (j + lanes) * per); }
-    if (j + 2u * lanes < n) { sum += piece_dot(ahead2, (j + 2u * lanes) * per); }
-    if (j + 3u * lanes < n) { sum += piece_dot(ahead3, (j + 3u * lanes) * per); }
-    j += 4u * lanes;
+  for (var j = lane; j < n; j += 4u * lanes) {
+    if (first > 0u || j != lane) { fetch_ahead(row, rows, k, first / per + j, lanes); }
+    // Pieces that are not there are zero; what they are multiplied by must only be within the stage.
+    sum += piece_dot(ahead0, j * per);
+    sum += piece_dot(ahead1, min(j + lanes, n - 1u) * per);
+    sum += piece_dot(ahead2, min(j + 2u * lanes, n - 1u) * per);
+    sum += piece_dot(ahead3, min(j + 3u * lanes, n - 1u) * per);
   }
-  for (; j + 3u * lanes < n; j += 4u * lanes) {
-    let a = piece(row, rows, k, base + j);
-    let b = piece(row, rows, k, base + j + lanes);
-    let c = piece(row, rows, k, base + j + 2u * lanes);
-    let d = piece(row, rows, k, base + j + 3u * lanes);
-    sum += piece_dot(a, j * per) + piece_dot(b, (j + lanes) * per)
-      + piece_dot(c, (j + 2u * lanes) * per) + piece_dot(d, (j + 3u * lanes) * per);
-  }
-  for (; j < n; j += lanes) { sum += piece_dot(piece(row, rows, k, base + j), j * per); }
   return sum;
 }

@@ -99,12 +99,45 @@ template <class W> __device__ int compared(int op, W a, W b) {
   }
 EACH_DTYPE(KERNELS)
 
+// Two operands of the result's shape: 16 bytes of each at a time. `n` is in elements; the last pack may reach into what an allocation is rounded up to.
+template <class T> struct alignas(16) Pack {
+  T values[16 / sizeof(T)];
+};
+#define SAME(name, T)                                                                                                                \
+  extern "C" __global__ void binary_same_##name(const Pack<T>* a, const Pack<T>* b, Pack<T>* y, i64 packs, int op) {                \
+    EACH_ELEMENT(i, packs) {                                                                                                        \
+      const Pack<T> p = a[i], q = b[i];                                                                                             \
+      Pack<T> r;                                                                                                                    \
+      _Pragma("unroll") for (int k = 0; k < 16 / sizeof(T); k++)                                                                    \
+          r.values[k] = narrow<T>(binaryOf<Wide<T>>(op, widen(p.values[k]), widen(q.values[k])));                                   \
+      y[i] = r;                                                                                                                     \
+    }                                                                                                                               \
+  }
+EACH_DTYPE(SAME)
+
 // To int32 truncates towards zero; float64 is rounded once.
 template <class From, class To> __device__ __forceinline__ To converted(From x) { return narrow<To>((Wide<To>)widen(x)); }
 #define CAST(from, F, to, T)                                                                \
   extern "C" __global__ void cast_##from##_##to(const F* x, T* y, i64 n) {                  \
     EACH_ELEMENT(i, n) y[i] = converted<F, T>(x[i]);                                        \
   }
+// Between float32 and the halves: 4 elements at a time.
+template <class T> struct alignas(4 * sizeof(T)) Quad {
+  T values[4];
+};
+#define CAST_QUADS(from, F, to, T)                                                                        \
+  extern "C" __global__ void cast_quads_##from##_##to(const Quad<F>* x, Quad<T>* y, i64 n) {              \
+    EACH_ELEMENT(i, n) {                                                                                  \
+      const Quad<F> p = x[i];                                                                             \
+      Quad<T> r;                                                                                          \
+      _Pragma("unroll") for (int k = 0; k < 4; k++) r.values[k] = converted<F, T>(p.values[k]);           \
+      y[i] = r;                                                                                           \
+    }                                                                                                     \
+  }
+CAST_QUADS(float32, float, bf16, bf16)
+CAST_QUADS(float32, float, f16, f16)
+CAST_QUADS(bf16, bf16, float32, float)
+CAST_QUADS(f16, f16, float32, float)
 #define CASTS(from, F)           \
   CAST(from, F, float32, float)  \
   CAST(from, F, float64, double) \

@@ -1,5 +1,6 @@
-// Rows by index, and its adjoint. gather: one thread an element. scatterAdd: a block a row of the result, which reads the indices in order
-// and adds the rows that are meant for it, so that the sum has one order. Bytes moved: indices once per row of the result, updates once.
+// Rows by index, and its adjoint. gather: one thread an element. scatterAdd adds in the order of the indices, the same bits every time: a block a row
+// of the result, which looks for its updates; or, where the updates are fewer, a block an update, of which the first for each row adds all of them
+// (the rest of the result is zero already). Bytes moved: the indices once a block, updates and result once.
 #include "../common/types.cuh"
 
 #define GATHER(name, T)                                                                                                       \
@@ -45,3 +46,46 @@ template <class T> __device__ void scatter(const int* indices, const T* updates,
     scatter<T>(indices, updates, y, n, count, inner);                                                                           \
   }
 EACH_DTYPE(SCATTER)
+
+// blockIdx.x: an update; blockIdx.y: outer. Shared: [inner] sums.
+template <class T> __device__ void scatterFirst(const int* indices, const T* updates, T* y, i64 n, i64 count, i64 inner) {
+  extern __shared__ double storage[];
+  Wide<T>* sums = (Wide<T>*)storage;
+  __shared__ int found[8], matches[256];
+  const i64 own = blockIdx.x, outer = blockIdx.y;
+  const int target = indices[own], lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  if (target < 0 || target >= n) return;
+  for (i64 from = 0; from < own; from += 256) {
+    const i64 k = from + threadIdx.x;
+    if (__syncthreads_or(k < own && indices[k] == target)) return;
+  }
+  for (int j = threadIdx.x; j < inner; j += 256) sums[j] = 0;
+  for (i64 from = own; from < count; from += 256) {
+    const i64 k = from + threadIdx.x;
+    const bool isMine = k < count && indices[k] == target;
+    if (!__syncthreads_or(isMine)) continue;
+    const unsigned votes = __ballot_sync(~0u, isMine);
+    if (lane == 0) found[warp] = __popc(votes);
+    __syncthreads();
+    int before = __popc(votes & ((1u << lane) - 1)), all = 0;
+    for (int w = 0; w < 8; w++) {
+      if (w < warp) before += found[w];
+      all += found[w];
+    }
+    if (isMine) matches[before] = threadIdx.x;
+    __syncthreads();
+    for (int j = threadIdx.x; j < inner; j += 256) {
+      Wide<T> sum = sums[j];
+      for (int i = 0; i < all; i++) sum += widen(updates[(outer * count + from + matches[i]) * inner + j]);
+      sums[j] = sum;
+    }
+    __syncthreads();
+  }
+  for (int j = threadIdx.x; j < inner; j += 256) y[(outer * n + target) * inner + j] = narrow<T>(sums[j]);
+}
+#define SCATTER_FIRST(name, T)                                                                                                  \
+  extern "C" __global__ void __launch_bounds__(256)                                                                             \
+      scatter_first_##name(const int* indices, const T* updates, T* y, i64 n, i64 count, i64 inner) {                           \
+    scatterFirst<T>(indices, updates, y, n, count, inner);                                                                      \
+  }
+EACH_DTYPE(SCATTER_FIRST)

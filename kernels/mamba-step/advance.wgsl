@@ -5,6 +5,7 @@
 // #include "../common/grid.wgsl"
 // #include "../common/math.wgsl"
 // #include "../common/weight.wgsl"
+// #include "../common/team.wgsl"
 struct Params { d_inner: u32, d_state: u32, dt_rank: u32, inner_eps: f32 }
 @group(0) @binding(0) var<storage, read> dbc: array<f32>;
 @group(0) @binding(1) var<storage, read> weight: array<vec4u>;
@@ -20,8 +21,6 @@ struct Params { d_inner: u32, d_state: u32, dt_rank: u32, inner_eps: f32 }
 // 0: no inner norms, 1: without weights, 2: with weights
 override INNER_NORM: u32;
 const THREADS: u32 = 256u;
-const LANES: u32 = 16u;
-var<workgroup> sums: array<f32, THREADS>;
 fn at(k: u32) -> f32 { return staged[k / 4u][k % 4u]; }
 fn scale_of(start: u32, count: u32) -> f32 {
   var square = 0.0;
@@ -37,22 +36,13 @@ fn norm_of(k: u32, scales: vec3f) -> f32 {
   }
   return weight_of * select(select(scales.z, scales.y, k < ends.y), scales.x, k < ends.x);
 }
-fn sum_of_lanes(value: f32, lid: u32) -> f32 {
-  workgroupBarrier();
-  sums[lid] = value;
-  workgroupBarrier();
-  let first = lid - lid % LANES;
-  var sum = 0.0;
-  for (var l = 0u; l < LANES; l++) { sum += sums[first + l]; }
-  return sum;
-}
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
-  let channel = flat_group(id, groups) * (THREADS / LANES) + lid / LANES;
+  let channel = flat_group(id, groups) * (THREADS / TEAM) + lid / TEAM;
   let is_active = channel < p.d_inner;
   let c = min(channel, p.d_inner - 1u);
-  let lane = lid % LANES;
-  fetch_ahead(c, p.d_inner, p.dt_rank, lane, LANES);
+  let lane = lid % TEAM;
+  fetch_ahead(c, p.d_inner, p.dt_rank, lane, TEAM);
   let own = (id.z * p.d_inner + c) * p.d_state;
   let n0 = min(lane, p.d_state - 1u);
   var h = ssm_state[own + n0];
@@ -81,9 +71,9 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     }
     workgroupBarrier();
   }
-  let step = softplus(sum_of_lanes(staged_dot(c, p.d_inner, p.dt_rank, 0u, lane, LANES), lid) + bias);
+  let step = softplus(sum_of_team(staged_dot(c, p.d_inner, p.dt_rank, 0u, lane, TEAM), lid) + bias);
   var sum = 0.0;
-  for (var n = lane; n < p.d_state; n += LANES) {
+  for (var n = lane; n < p.d_state; n += TEAM) {
     if (n != lane) {
       h = ssm_state[own + n];
       a = A_log[c * p.d_state + n];
@@ -92,6 +82,6 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     if (is_active) { ssm_state[own + n] = h; }
     sum += h * at(p.dt_rank + p.d_state + n);
   }
-  let y = sum_of_lanes(sum, lid) + skip * u;
+  let y = sum_of_team(sum, lid) + skip * u;
   if (is_active && lane == 0u) { xz[in_xz + p.d_inner] = y * silu(gate); }
 }

@@ -3,9 +3,10 @@
 //   x_project    dt, B and C
 //   advance      their norms, dt_proj, softplus, the state moves on, D, gate
 //   out_project  out_proj, added to the residual stream
-// Many: the products are cuBLASLt's, with step_norm, step_conv and advance between them. Weights are of type W, everything else float32.
+// Many: step_norm, then the same with the products on the matrix units (common/skinny.cuh); or cuBLASLt's products with step_norm, step_conv and
+// advance between them, where rows are no multiple of 32 or weights are float32. Weights are of type W, everything else float32.
 // Bytes: the weights once; the states twice. Every sum has one order, whatever the batch is.
-#include "../common/step.cuh"
+#include "../common/skinny.cuh"
 
 struct Step {
   const float *x, *update, *normWeight, *normBias, *inBias, *convWeight, *convBias, *dtBias, *dtNorm, *bNorm, *cNorm, *A_log, *D, *outBias;
@@ -89,6 +90,67 @@ template <class W, int B> __device__ void inProject(const Step& s) {
   else s.z[b * s.dInner + row - s.dInner] = own;
 }
 
+// One sequence, rows of up to 32 PACKS 16-byte packs: a warp takes a channel's row of each half, and normalises the stream by itself, so that nothing
+// waits for other warps. What the convolution needs is fetched ahead too: its state was written several kernels before.
+template <class W, int PACKS> __device__ void inProjectOne(const Step& s) {
+  constexpr int COUNT = Pack<W>::COUNT;
+  const int lane = threadIdx.x % 32, width = (int)s.dModel;
+  const int c = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+  if (c >= s.dInner) return;
+  const W* rows[2] = {(const W*)s.inProj + (i64)c * width, (const W*)s.inProj + (c + s.dInner) * width};
+  Pack<W> weights[2][PACKS];
+#pragma unroll
+  for (int k = 0; k < PACKS; k++)
+    if ((lane + 32 * k) * COUNT < width)
+#pragma unroll
+      for (int h = 0; h < 2; h++) weights[h][k] = fetch(rows[h] + (lane + 32 * k) * COUNT);
+  const int kept = (int)s.dConv - 1;
+  const bool isConv = lane < kept && kept <= 31;
+  // Lane k holds the k-th of the past inputs and its weight.
+  const float past = isConv ? s.convIn[(i64)lane * s.dInner + c] : 0.0f, tap = lane <= kept ? s.convWeight[c * s.dConv + lane] : 0.0f;
+  const float convBias = s.convBias ? s.convBias[c] : 0.0f;
+  awaitPrevious();
+  float v[PACKS][COUNT], mean = 0, squares = 0;
+#pragma unroll
+  for (int k = 0; k < PACKS; k++)
+    if ((lane + 32 * k) * COUNT < width)
+#pragma unroll
+      for (int j = 0; j < COUNT; j += 4) {
+        const int at = (lane + 32 * k) * COUNT + j;
+        float4 p = *(const float4*)(s.x + at);
+        if (s.update) {
+          const float4 more = *(const float4*)(s.update + at);
+          p.x += more.x, p.y += more.y, p.z += more.z, p.w += more.w;
+        }
+        v[k][j] = p.x, v[k][j + 1] = p.y, v[k][j + 2] = p.z, v[k][j + 3] = p.w;
+        mean += (p.x + p.y) + (p.z + p.w);
+      }
+  mean = s.centred ? warpSum(mean) / width : 0.0f;
+#pragma unroll
+  for (int k = 0; k < PACKS; k++)
+    if ((lane + 32 * k) * COUNT < width)
+#pragma unroll
+      for (int j = 0; j < COUNT; j++) squares += (v[k][j] - mean) * (v[k][j] - mean);
+  const float scale = rsqrtf(warpSum(squares) / width + (float)s.normEps);
+  float sums[2] = {};
+#pragma unroll
+  for (int k = 0; k < PACKS; k++)
+    if ((lane + 32 * k) * COUNT < width)
+#pragma unroll
+      for (int j = 0; j < COUNT; j++) {
+        const int at = (lane + 32 * k) * COUNT + j;
+        const float n = (v[k][j] - mean) * scale * s.normWeight[at] + (s.normBias ? s.normBias[at] : 0.0f);
+        sums[0] += widen(weights[0][k].values[j]) * n;
+        sums[1] += widen(weights[1][k].values[j]) * n;
+      }
+  const float x = warpSum(sums[0]) + (s.inBias ? s.inBias[c] : 0.0f), z = warpSum(sums[1]) + (s.inBias ? s.inBias[c + s.dInner] : 0.0f);
+  const float next = __shfl_down_sync(~0u, past, 1);
+  if (isConv) s.convOut[(i64)lane * s.dInner + c] = lane == kept - 1 ? x : next;
+  const float sum = warpSum(lane <= kept ? tap * (lane == kept ? x : past) : 0.0f) + convBias;
+  if (lane == 0) s.u[c] = sum * sigmoid(sum);
+  else if (lane == 1) s.z[c] = z;
+}
+
 // A block of 4 warps a row of x_proj.
 template <class W, int B> __device__ void xProject(const Step& s) {
   __shared__ float parts[4][B];
@@ -134,23 +196,38 @@ template <class W, int B> __device__ void outProject(const Step& s) {
   s.out[at] = streamAt(s, at) + own + (s.outBias ? s.outBias[row] : 0.0f);
 }
 
-// G lanes a channel, states spread over them; 256 / G channels a block, ROWS sequences one after the other. Shared: [ROWS][dtRank + 2 dState].
-constexpr int ROWS = 8, MOST_STATES = 8, MOST_RANK = 16;
-template <class W, int G> __device__ void advance(const Step& s) {
+// G lanes a channel, STATES each; 256 / G channels and ROWS sequences a block. Shared: [ROWS][dtRank + 2 dState]. The states are fetched ahead: they
+// were written several kernels before.
+constexpr int MOST_RANK = 8;
+template <class W, int G, int STATES, int ROWS> __device__ void advance(const Step& s) {
   extern __shared__ float parts[];
   const int lane = threadIdx.x % G, N = (int)s.dState, rank = (int)s.dtRank, width = rank + 2 * N;
   const int c = blockIdx.x * (256 / G) + threadIdx.x / G;
   const bool isMine = c < s.dInner;
-  float A[MOST_STATES], weights[MOST_RANK];
-  const W* dtRow = (const W*)s.dtProj + (i64)c * rank;
-#pragma unroll
-  for (int k = 0; k < MOST_STATES; k++) A[k] = isMine && lane + k * G < N ? -expf(s.A_log[(i64)c * N + lane + k * G]) : 0.0f;
-#pragma unroll
-  for (int k = 0; k < MOST_RANK; k++) weights[k] = isMine && lane + k * G < rank ? widen(dtRow[lane + k * G]) : 0.0f;
-  const float bias = isMine ? s.dtBias[c] : 0.0f, skip = isMine ? s.D[c] : 0.0f;
-  awaitPrevious();
+  // Lanes without a channel go along with another: they take part in the sums.
+  const int channel = isMine ? c : 0;
   const i64 b0 = (i64)blockIdx.y * ROWS;
   const int rows = (int)min((i64)ROWS, s.batch - b0);
+  float A[STATES], weights[MOST_RANK], h[ROWS][STATES], u[ROWS], gate[ROWS];
+  const W* dtRow = (const W*)s.dtProj + (i64)channel * rank;
+#pragma unroll
+  for (int k = 0; k < STATES; k++) A[k] = lane + k * G < N ? -expf(s.A_log[(i64)channel * N + lane + k * G]) : 0.0f;
+#pragma unroll
+  for (int k = 0; k < MOST_RANK; k++) weights[k] = lane + k * G < rank ? widen(dtRow[lane + k * G]) : 0.0f;
+  const float bias = s.dtBias[channel], skip = s.D[channel];
+#pragma unroll
+  for (int r = 0; r < ROWS; r++)
+#pragma unroll
+    for (int k = 0; k < STATES; k++)
+      h[r][k] = r < rows && lane + k * G < N ? s.ssmIn[((b0 + r) * s.dInner + channel) * N + lane + k * G] : 0.0f;
+  awaitPrevious();
+#pragma unroll
+  for (int r = 0; r < ROWS; r++)
+    if (r < rows) {
+      const i64 b = b0 + r, one = b * s.dInner + channel;
+      u[r] = s.u[one];
+      gate[r] = s.z ? s.z[one] : s.xz[b * 2 * s.dInner + s.dInner + channel];
+    }
   for (int i = threadIdx.x; i < rows * width; i += blockDim.x) parts[i] = s.dbc[b0 * width + i];
   __syncthreads();
   if (s.innerNorm) {
@@ -166,30 +243,26 @@ template <class W, int G> __device__ void advance(const Step& s) {
     }
     __syncthreads();
   }
-  // Lanes without a channel go along: they take part in the sums.
-  const int channel = isMine ? c : 0;
-  for (int r = 0; r < rows; r++) {
-    const float *dt = parts + r * width, *B = dt + rank, *C = B + N;
-    const i64 b = b0 + r, at = (b * s.dInner + channel) * N, one = b * s.dInner + channel;
-    float h[MOST_STATES];
 #pragma unroll
-    for (int k = 0; k < MOST_STATES; k++) h[k] = lane + k * G < N ? s.ssmIn[at + lane + k * G] : 0.0f;
-    const float u = s.u[one], gate = s.z ? s.z[one] : s.xz[b * 2 * s.dInner + s.dInner + channel];
+  for (int r = 0; r < ROWS; r++) {
+    if (r >= rows) break;
+    const float *dt = parts + r * width, *B = dt + rank, *C = B + N;
+    const i64 one = (b0 + r) * s.dInner + channel;
     float sum = 0;
 #pragma unroll
     for (int k = 0; k < MOST_RANK; k++)
       if (lane + k * G < rank) sum += weights[k] * dt[lane + k * G];
-    for (int k = lane + MOST_RANK * G; k < rank; k += G) sum += widen(dtRow[isMine ? k : k - c * rank]) * dt[k];
-    const float delta = softplus(warpSum(sum, G) + bias), step = delta * u;
+    for (int k = lane + MOST_RANK * G; k < rank; k += G) sum += widen(dtRow[k]) * dt[k];
+    const float delta = softplus(warpSum(sum, G) + bias), step = delta * u[r];
     float y = 0;
 #pragma unroll
-    for (int k = 0; k < MOST_STATES; k++)
+    for (int k = 0; k < STATES; k++)
       if (lane + k * G < N) {
-        h[k] = expf(delta * A[k]) * h[k] + step * B[lane + k * G];
-        y += h[k] * C[lane + k * G];
-        if (isMine) s.ssmOut[at + lane + k * G] = h[k];
+        const float next = expf(delta * A[k]) * h[r][k] + step * B[lane + k * G];
+        y += next * C[lane + k * G];
+        if (isMine) s.ssmOut[one * N + lane + k * G] = next;
       }
-    y = (warpSum(y, G) + skip * u) * gate * sigmoid(gate);
+    y = (warpSum(y, G) + skip * u[r]) * gate[r] * sigmoid(gate[r]);
     if (lane == 0 && isMine) {
       if (s.yCast) ((W*)s.yCast)[one] = narrow<W>(y);
       else s.y[one] = y;
@@ -197,14 +270,44 @@ template <class W, int G> __device__ void advance(const Step& s) {
   }
 }
 
-// Beside cuBLASLt: a block a sequence. The stream itself goes to `out`, which out_proj is added to.
+// Many sequences, rows that are multiples of 32.
+template <class W, int MT, int NT> __device__ void inProjectMany(const Step& s) {
+  extern __shared__ float sums[];
+  skinny<W, MT, NT, 2>((const W*)s.normed, s.dModel, (const W*)s.inProj, (int)s.batch, (int)(2 * s.dInner), (int)s.dModel, sums,
+                       [&](int b, int row, float v) {
+                         if (s.inBias) v += s.inBias[row];
+                         if (row >= s.dInner) {
+                           s.z[b * s.dInner + row - s.dInner] = v;
+                           return;
+                         }
+                         const float u = convolve(s, b, row, v);
+                         s.u[b * s.dInner + row] = u;
+                         ((W*)s.uCast)[b * s.dInner + row] = narrow<W>(u);
+                       });
+}
+template <class W, int MT, int NT> __device__ void xProjectMany(const Step& s) {
+  extern __shared__ float sums[];
+  const int width = (int)(s.dtRank + 2 * s.dState);
+  skinny<W, MT, NT, 3>((const W*)s.uCast, s.dInner, (const W*)s.xProj, (int)s.batch, width, (int)s.dInner, sums,
+                       [&](int b, int row, float v) { s.dbc[(i64)b * width + row] = v; });
+}
+template <class W, int MT, int NT> __device__ void outProjectMany(const Step& s) {
+  extern __shared__ float sums[];
+  skinny<W, MT, NT, 3>((const W*)s.yCast, s.dInner, (const W*)s.outProj, (int)s.batch, (int)s.dModel, (int)s.dInner, sums,
+                       [&](int b, int row, float v) {
+                         const i64 at = b * s.dModel + row;
+                         s.out[at] = streamAt(s, at) + v + (s.outBias ? s.outBias[row] : 0.0f);
+                       });
+}
+
+// A block a sequence. Beside cuBLASLt the stream itself goes to `out`, which out_proj is added to.
 template <class W> __device__ void stepNorm(const Step& s) {
   __shared__ float scratch[32];
   awaitPrevious();
   const i64 at = blockIdx.x * s.dModel;
   normRow(s, blockIdx.x, scratch, [&](int j, float v) {
     ((W*)s.normed)[at + j] = narrow<W>(v);
-    s.out[at + j] = streamAt(s, at + j) + (s.outBias ? s.outBias[j] : 0.0f);
+    if (s.xz) s.out[at + j] = streamAt(s, at + j) + (s.outBias ? s.outBias[j] : 0.0f);
   });
 }
 template <class W> __device__ void stepConv(const Step& s) {
@@ -223,16 +326,31 @@ template <class W> __device__ void stepConv(const Step& s) {
   extern "C" __global__ void __launch_bounds__(256) step_in_project_##B##_##name(Step s) { inProject<W, B>(s); }            \
   extern "C" __global__ void __launch_bounds__(128) step_x_project_##B##_##name(Step s) { xProject<W, B>(s); }              \
   extern "C" __global__ void __launch_bounds__(128) step_out_project_##B##_##name(Step s) { outProject<W, B>(s); }
-#define ADVANCE(name, W, G) \
-  extern "C" __global__ void __launch_bounds__(256) step_advance_##G##_##name(Step s) { advance<W, G>(s); }
+#define ADVANCE(name, W, G, STATES, ROWS)                                                               \
+  extern "C" __global__ void __launch_bounds__(256) step_advance_##G##_##STATES##_##ROWS##_##name(Step s) { \
+    advance<W, G, STATES, ROWS>(s);                                                                     \
+  }
+#define ONE(name, W, PACKS) \
+  extern "C" __global__ void __launch_bounds__(128) step_in_project_one_##PACKS##_##name(Step s) { inProjectOne<W, PACKS>(s); }
 #define KERNELS(name, W)                                                             \
   FEW(name, W, 1)                                                                    \
   FEW(name, W, 4)                                                                    \
-  ADVANCE(name, W, 4)                                                                \
-  ADVANCE(name, W, 16)                                                               \
-  ADVANCE(name, W, 32)                                                               \
+  ONE(name, W, 4)                                                                    \
+  ONE(name, W, 8)                                                                    \
+  ADVANCE(name, W, 4, 2, 1)                                                          \
+  ADVANCE(name, W, 16, 1, 1)                                                         \
+  ADVANCE(name, W, 16, 1, 8)                                                         \
+  ADVANCE(name, W, 16, 8, 1)                                                         \
+  ADVANCE(name, W, 32, 8, 1)                                                         \
   extern "C" __global__ void __launch_bounds__(256) step_norm_##name(Step s) { stepNorm<W>(s); } \
   extern "C" __global__ void __launch_bounds__(256) step_conv_##name(Step s) { stepConv<W>(s); }
 KERNELS(float32, float)
 KERNELS(bf16, bf16)
 KERNELS(f16, f16)
+
+#define MANY(name, W)                                                                                                             \
+  extern "C" __global__ void __launch_bounds__(256, 2) step_in_project_many_##name(Step s) { inProjectMany<W, 2, 4>(s); }         \
+  extern "C" __global__ void __launch_bounds__(256, 2) step_x_project_many_##name(Step s) { xProjectMany<W, 1, 1>(s); }           \
+  extern "C" __global__ void __launch_bounds__(256, 2) step_out_project_many_##name(Step s) { outProjectMany<W, 2, 2>(s); }
+MANY(bf16, bf16)
+MANY(f16, f16)

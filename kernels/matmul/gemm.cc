@@ -46,6 +46,14 @@ INLINE const void* row_at(const void* data, u32 j, u32 stride) {
   return (const u8*)data + j * (stride / Q8) * Q8_BYTES;
 }
 
+// Where element `p` of a stored row lies, a multiple of 32.
+template <u32 format>
+INLINE const void* at(const void* row, u32 p) {
+  if constexpr (format == FLOAT32) return (const float*)row + p;
+  if constexpr (format == BF16 || format == F16) return (const u16*)row + p;
+  return (const u8*)row + p / Q8 * Q8_BYTES;
+}
+
 // packed[p * NR + c] = b[p0 + p, j0 + c], zero beyond `columns`: b's columns are stored one after the other.
 template <u32 format>
 void pack_columns(float* packed, const Matrix& b, u32 j0, u32 columns, u32 p0, u32 depth) {

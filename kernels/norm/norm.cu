@@ -95,3 +95,153 @@ NORM(bf16_bf16, bf16, bf16)
 NORM(f16_f16, f16, f16)
 NORM(bf16_float32, bf16, float)
 NORM(f16_float32, f16, float)
+
+// Rows of up to 2,048 elements, a multiple of 4: a warp a row, which it holds in registers, so that everything is read once. Backward, a warp takes
+// every gridDim.x-th row of its block's and keeps the gradients of weight and bias, which the block then joins in the order of its warps.
+template <class T> struct alignas(4 * sizeof(T)) Quad {
+  T values[4];
+};
+template <class T> __device__ __forceinline__ void load(const T* p, float (&into)[4]) {
+  const Quad<T> q = *(const Quad<T>*)p;
+#pragma unroll
+  for (int i = 0; i < 4; i++) into[i] = widen(q.values[i]);
+}
+template <class T> __device__ __forceinline__ void store(T* p, const float (&from)[4]) {
+  Quad<T> q;
+#pragma unroll
+  for (int i = 0; i < 4; i++) q.values[i] = narrow<T>(from[i]);
+  *(Quad<T>*)p = q;
+}
+__device__ __forceinline__ float warpSum(float x) {
+  for (int step = 16; step > 0; step >>= 1) x += __shfl_xor_sync(~0u, x, step);
+  return x;
+}
+template <int QUADS> __device__ __forceinline__ Statistics<float> rowStatistics(const float (&s)[QUADS][4], int lane, int width, float eps, bool centred) {
+  float mean = 0, squares = 0;
+  if (centred) {
+#pragma unroll
+    for (int k = 0; k < QUADS; k++)
+      if ((lane + 32 * k) * 4 < width) mean += (s[k][0] + s[k][1]) + (s[k][2] + s[k][3]);
+    mean = warpSum(mean) / width;
+  }
+#pragma unroll
+  for (int k = 0; k < QUADS; k++)
+    if ((lane + 32 * k) * 4 < width)
+#pragma unroll
+      for (int i = 0; i < 4; i++) squares += (s[k][i] - mean) * (s[k][i] - mean);
+  return {mean, 1.0f / sqrtf(warpSum(squares) / width + eps)};
+}
+
+template <class T, int QUADS> __device__ void forwardRows(const T* x, const float* residual, const float* weight, const float* bias, T* y, float* sum,
+                                                          i64 rows, int width, float eps, bool centred) {
+  const int lane = threadIdx.x % 32;
+  const i64 row = blockIdx.x * (i64)(blockDim.x / 32) + threadIdx.x / 32;
+  if (row >= rows) return;
+  float s[QUADS][4];
+#pragma unroll
+  for (int k = 0; k < QUADS; k++) {
+    const int j = (lane + 32 * k) * 4;
+    if (j >= width) continue;
+    load(x + row * width + j, s[k]);
+    if (!residual) continue;
+    float r[4];
+    load(residual + row * width + j, r);
+#pragma unroll
+    for (int i = 0; i < 4; i++) s[k][i] += r[i];
+    store(sum + row * width + j, s[k]);
+  }
+  const Statistics<float> st = rowStatistics<QUADS>(s, lane, width, eps, centred);
+#pragma unroll
+  for (int k = 0; k < QUADS; k++) {
+    const int j = (lane + 32 * k) * 4;
+    if (j >= width) continue;
+    float w[4] = {1, 1, 1, 1}, b[4] = {};
+    if (weight) load(weight + j, w);
+    if (bias) load(bias + j, b);
+#pragma unroll
+    for (int i = 0; i < 4; i++) w[i] = (s[k][i] - st.mean) * st.scale * w[i] + b[i];
+    store(y + row * width + j, w);
+  }
+}
+
+template <class T, int QUADS, bool centred> __device__ void backwardRows(const float* s, const float* weight, const T* gy, const float* gSum, float* gs, T* gx, float* parts,
+                                                           i64 rows, int width, float eps) {
+  extern __shared__ float joined[];  // [2][width]
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  float gWeight[QUADS][4] = {}, gBias[centred ? QUADS : 1][4] = {};
+  for (i64 row = blockIdx.x * (i64)warps + warp; row < rows; row += gridDim.x * (i64)warps) {
+    const i64 at = row * width;
+    float n[QUADS][4], g[QUADS][4];
+#pragma unroll
+    for (int k = 0; k < QUADS; k++) {
+      const int j = (lane + 32 * k) * 4;
+      if (j >= width) continue;
+      load(s + at + j, n[k]);
+      load(gy + at + j, g[k]);
+    }
+    const Statistics<float> st = rowStatistics<QUADS>(n, lane, width, eps, centred);
+    float meanG = 0, meanGN = 0;
+#pragma unroll
+    for (int k = 0; k < QUADS; k++) {
+      const int j = (lane + 32 * k) * 4;
+      if (j >= width) continue;
+      float w[4] = {1, 1, 1, 1};
+      if (weight) load(weight + j, w);
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        n[k][i] = (n[k][i] - st.mean) * st.scale;
+        gWeight[k][i] += g[k][i] * n[k][i];
+        if (centred) gBias[centred ? k : 0][i] += g[k][i];
+        g[k][i] *= w[i];
+        meanG += g[k][i];
+        meanGN += g[k][i] * n[k][i];
+      }
+    }
+    meanG = centred ? warpSum(meanG) / width : 0.0f;
+    meanGN = warpSum(meanGN) / width;
+#pragma unroll
+    for (int k = 0; k < QUADS; k++) {
+      const int j = (lane + 32 * k) * 4;
+      if (j >= width) continue;
+      float more[4] = {};
+      if (gSum) load(gSum + at + j, more);
+#pragma unroll
+      for (int i = 0; i < 4; i++) more[i] += st.scale * (g[k][i] - meanG - n[k][i] * meanGN);
+      store(gs + at + j, more);
+      if (gx) store(gx + at + j, more);
+    }
+  }
+  for (int w = 0; w < warps; w++) {
+    if (warp == w)
+#pragma unroll
+      for (int k = 0; k < QUADS; k++) {
+        const int j = (lane + 32 * k) * 4;
+        if (j >= width) continue;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          joined[j + i] = (w == 0 ? 0.0f : joined[j + i]) + gWeight[k][i];
+          joined[width + j + i] = (w == 0 ? 0.0f : joined[width + j + i]) + (centred ? gBias[centred ? k : 0][i] : 0.0f);
+        }
+      }
+    __syncthreads();
+  }
+  for (int j = threadIdx.x; j < 2 * width; j += blockDim.x) parts[blockIdx.x * 2 * (i64)width + j] = joined[j];
+}
+
+#define BACKWARD_ROWS(name, T, QUADS, CENTRED, suffix)                                                                                           \
+  extern "C" __global__ void __launch_bounds__(128) norm_backward_rows_##QUADS##suffix##_##name(                                                \
+      const float* s, const float* weight, const T* gy, const float* gSum, float* gs, T* gx, float* parts, i64 rows, i64 width, double eps) {   \
+    backwardRows<T, QUADS, CENTRED>(s, weight, gy, gSum, gs, gx, parts, rows, (int)width, (float)eps);                                          \
+  }
+#define NORM_ROWS(name, T, QUADS)                                                                                                                \
+  extern "C" __global__ void __launch_bounds__(128) norm_forward_rows_##QUADS##_##name(const T* x, const float* residual, const float* weight,  \
+                                                                                      const float* bias, T* y, float* sum, i64 rows, i64 width, \
+                                                                                      double eps, int centred) {                                \
+    forwardRows<T, QUADS>(x, residual, weight, bias, y, sum, rows, (int)width, (float)eps, centred);                                            \
+  }                                                                                                                                             \
+  BACKWARD_ROWS(name, T, QUADS, false, _rms)                                                                                                    \
+  BACKWARD_ROWS(name, T, QUADS, true, _layer)
+#define EACH_SIZE(name, T) NORM_ROWS(name, T, 2) NORM_ROWS(name, T, 6) NORM_ROWS(name, T, 8) NORM_ROWS(name, T, 16)
+EACH_SIZE(float32, float)
+EACH_SIZE(bf16, bf16)
+EACH_SIZE(f16, f16)

@@ -111,3 +111,51 @@ extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, i
     logprob[blockIdx.x] = row[chosen] - largest - logf(mass);
   }
 }
+
+// Without top-k, top-p and min-p: blockIdx.x takes a part of a row, then a block a row joins the parts in order.
+constexpr int PART = 2048;
+struct alignas(8) Part {
+  double score;
+  int at;
+  float top, mass;
+};
+extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logits, Part* parts, i64 vocab, i64 seed, i64 counter, double temperature) {
+  __shared__ Candidate champions[32];
+  __shared__ float sums[32];
+  const i64 base = blockIdx.y * vocab, from = blockIdx.x * (i64)PART;
+  float own[PART / 256], top = -INFINITY;
+  Candidate best{0, -1};
+#pragma unroll
+  for (int k = 0; k < PART / 256; k++) {
+    const i64 v = from + threadIdx.x + 256 * k;
+    own[k] = v < vocab ? logits[base + v] : -INFINITY;
+    top = fmaxf(top, own[k]);
+    if (v >= vocab) continue;
+    best = better(best, {temperature > 0 ? own[k] / temperature + gumbel(randomWord(base + v, seed, counter)) : (double)own[k], (int)v});
+  }
+  top = blockMax(top, sums);
+  float mass = 0;
+#pragma unroll
+  for (int k = 0; k < PART / 256; k++) mass += own[k] == -INFINITY ? 0.0f : expf(own[k] - top);
+  mass = blockSum(mass, sums);
+  best = bestOfAll(best, champions);
+  if (threadIdx.x == 0) parts[blockIdx.y * (i64)gridDim.x + blockIdx.x] = {best.score, best.at, top, mass};
+}
+extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logits, const Part* parts, int* token, float* logprob, i64 vocab, i64 count) {
+  __shared__ Candidate champions[32];
+  __shared__ float sums[32];
+  const Part* own = parts + blockIdx.x * count;
+  float top = -INFINITY, mass = 0;
+  Candidate best{0, -1};
+  for (i64 k = threadIdx.x; k < count; k += 256) {
+    top = fmaxf(top, own[k].top);
+    best = better(best, {own[k].score, own[k].at});
+  }
+  top = blockMax(top, sums);
+  for (i64 k = threadIdx.x; k < count; k += 256) mass += own[k].mass == 0 ? 0.0f : own[k].mass * expf(own[k].top - top);
+  mass = blockSum(mass, sums);
+  best = bestOfAll(best, champions);
+  if (threadIdx.x != 0) return;
+  token[blockIdx.x] = best.at;
+  logprob[blockIdx.x] = logits[blockIdx.x * vocab + best.at] - top - logf(mass);
+}

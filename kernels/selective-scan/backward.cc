@@ -153,13 +153,7 @@ void run_slot(const Scan& s, const Gradients& g, u32 first, u32 quads, f4* carri
 }
 }  // namespace
 
-// Floats of scratch that a call needs.
-extern "C" __attribute__((export_name("scan_backward_scratch"), visibility("default"))) u32 scan_backward_scratch(
-    u32 rows, u32 inner, u32 state, u32 groups) {
-  const u32 per_group = ceil_div(SLOTS, groups), quads = ceil_div(ceil_div(inner / groups, 4), per_group);
-  return groups * per_group * (quads * 4 * (2 * state + 2) + 2 * rows * state);
-}
-
+// Its scratch: backwardScratch in packages/backend-wasm/src/fused/selective-scan.ts.
 EXPORT(selective_scan_backward)(const u32* words) {
   const Scan s = scan_of(words);
   const u32* w = words + 21;

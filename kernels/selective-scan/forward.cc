@@ -10,74 +10,143 @@
 namespace {
 constexpr u32 MOST_STATES = 256;
 
-// One tile of eight channels: steps and products have been made, sums are taken.
-template <bool bounded>
-INLINE void advance(const Scan& s, u32 row, u32 tokens, u32 group, const f4 (*A2)[2], f4 (*h)[2], const f4 (*step)[2],
-                    const f4 (*dx)[2], f4 (*y)[2]) {
+// Channels that go through a tile together: rows are read and written in runs of as many.
+constexpr u32 WIDE = 64, PAIRS = WIDE / 8;
+
+// A state of eight channels and its rate (times log2 e): one cache line.
+struct State {
+  f4 A2[2], h[2];
+};
+
+// What a tile needs of each token: step sizes, their products with x, and the sums of C h that become y.
+struct Block {
+  f4 step[TILE][PAIRS][2], dx[TILE][PAIRS][2], sum[TILE][PAIRS][2];
+  // The largest steps of each channel, and the least of all.
+  f4 longest[PAIRS][2], shortest;
+};
+
+// One tile of eight channels. within: all exponents are between -126 and 0.
+template <bool within>
+INLINE void advance(const Scan& s, u32 row, u32 tokens, u32 group, State* states, Block& tile, u32 pair) {
   for (u32 t = 0; t < tokens; t++) {
     const i32 mark = s.mark(row + t);
     if (mark < 0) continue;
     if (mark > 0)
-      for (u32 n = 0; n < s.state; n++) h[n][0] = h[n][1] = f4{};
+      for (u32 n = 0; n < s.state; n++) states[n].h[0] = states[n].h[1] = f4{};
     const float *B = s.B.at(row + t) + group, *C = s.C.at(row + t) + group;
-    const f4 d0 = step[t][0], d1 = step[t][1], x0 = dx[t][0], x1 = dx[t][1];
+    const f4 d0 = tile.step[t][pair][0], d1 = tile.step[t][pair][1], x0 = tile.dx[t][pair][0], x1 = tile.dx[t][pair][1];
     f4 y0 = {}, y1 = {};
     for (u32 n = 0; n < s.state; n++) {
-      f4 e0 = d0 * A2[n][0], e1 = d1 * A2[n][1];
-      if (!bounded) e0 = at_most(e0, splat(128.0f)), e1 = at_most(e1, splat(128.0f));
+      f4* h = states[n].h;
+      f4 e0 = d0 * states[n].A2[0], e1 = d1 * states[n].A2[1];
+      if (!within) {
+        e0 = at_least(at_most(e0, splat(128.0f)), splat(-126.0f));
+        e1 = at_least(at_most(e1, splat(128.0f)), splat(-126.0f));
+      }
       const f4 b = splat(B[n]), c = splat(C[n]);
-      const f4 h0 = madd(exp2_normal(e0), h[n][0], x0 * b), h1 = madd(exp2_normal(e1), h[n][1], x1 * b);
-      h[n][0] = h0;
-      h[n][1] = h1;
+      const f4 h0 = madd(exp2_between(e0), h[0], x0 * b), h1 = madd(exp2_between(e1), h[1], x1 * b);
+      h[0] = h0;
+      h[1] = h1;
       y0 = madd(c, h0, y0);
       y1 = madd(c, h1, y1);
     }
-    y[t][0] = y0;
-    y[t][1] = y1;
+    tile.sum[t][pair][0] = y0;
+    tile.sum[t][pair][1] = y1;
   }
 }
 
-// Eight channels through all tokens of row b of the batch.
-void channels(const Scan& s, float* y, float* final, float* kept, u32 b, u32 first) {
-  f4 A2[MOST_STATES][2], h[MOST_STATES][2], step[TILE][2], dx[TILE][2], sums[TILE][2];
-  const u32 lanes[2] = {lanes_from(first, s.inner), lanes_from(first + 4, s.inner)};
-  bool bounded = s.softplus != 0;
-  for (u32 n = 0; n < s.state; n++)
-    for (u32 v = 0; v < 2; v++) {
-      const u32 channel = first + 4 * v;
-      A2[n][v] = column(s.A, channel, n, s.state, lanes[v]) * splat(LOG2E);
-      h[n][v] = s.initial ? column(s.initial + b * s.inner * s.state, channel, n, s.state, lanes[v]) : f4{};
-      for (u32 r = 0; r < 4; r++) bounded = bounded && A2[n][v][r] <= 0;
+// Step sizes and products of a tile's tokens, from channel `first` on. What takes several dependent steps is done in two passes over
+// a row: a processor sees only so far ahead, and would wait for each chain's end.
+template <bool whole>
+void begin(const Scan& s, Block& tile, u32 pairs, u32 row, u32 tokens, u32 first) {
+  const auto lanes = [&](u32 k) { return whole ? 4 : lanes_from(first + 4 * k, s.inner); };
+  tile.shortest = f4{};
+  for (u32 p = 0; p < PAIRS; p++) tile.longest[p][0] = tile.longest[p][1] = f4{};
+  f4* longest = tile.longest[0];
+  for (u32 t = 0; t < tokens; t++) {
+    f4 *step = tile.step[t][0], *dx = tile.dx[t][0];
+    for (u32 k = 0; k < 2 * pairs; k++) {
+      dx[k] = s.raw_step(row + t, first + 4 * k, lanes(k));
+      step[k] = s.softplus ? exp_of_minus(dx[k]) : dx[k];
     }
-  const u32 group = s.group(first);
-  for (u32 tile = 0; tile < s.tiles; tile++) {
-    const u32 start = tile * TILE, tokens = min(TILE, s.length - start), row = b * s.length + start;
-    if (kept)
-      for (u32 n = 0; n < s.state; n++)
-        for (u32 v = 0; v < 2; v++) store(kept + kept_at(s, b, tile, first + 4 * v, n), h[n][v]);
-    for (u32 t = 0; t < tokens; t++)
-      for (u32 v = 0; v < 2; v++) {
-        const u32 channel = first + 4 * v;
-        step[t][v] = s.step(s.raw_step(row + t, channel, lanes[v]));
-        dx[t][v] = step[t][v] * get(s.x.at(row + t) + channel, lanes[v]);
-      }
-    if (bounded) advance<true>(s, row, tokens, group, A2, h, step, dx, sums);
-    else advance<false>(s, row, tokens, group, A2, h, step, dx, sums);
-    for (u32 t = 0; t < tokens; t++)
-      for (u32 v = 0; v < 2; v++) {
-        const u32 channel = first + 4 * v;
-        f4 out = {};
-        if (s.mark(row + t) >= 0) {
-          out = sums[t][v];
-          if (s.D) out = madd(get(s.D + channel, lanes[v]), get(s.x.at(row + t) + channel, lanes[v]), out);
-          if (s.z.data) out *= silu(get(s.z.at(row + t) + channel, lanes[v]));
-        }
-        put(y + (row + t) * s.inner + channel, out, lanes[v]);
-      }
+    const float* x = s.x.at(row + t) + first;
+    for (u32 k = 0; k < 2 * pairs; k++) {
+      if (s.softplus) step[k] = softplus_from(dx[k], step[k]);
+      dx[k] = step[k] * get(x + 4 * k, lanes(k));
+      longest[k] = at_least(step[k], longest[k]);
+      tile.shortest = at_most(step[k], tile.shortest);
+    }
   }
-  for (u32 n = 0; n < s.state; n++)
-    for (u32 v = 0; v < 2; v++)
-      put_column(final + b * s.inner * s.state, first + 4 * v, n, s.state, lanes[v], h[n][v]);
+}
+
+// y of a tile's tokens, from the sums.
+template <bool whole>
+void finish(const Scan& s, Block& tile, float* y, u32 pairs, u32 row, u32 tokens, u32 first) {
+  const auto lanes = [&](u32 k) { return whole ? 4 : lanes_from(first + 4 * k, s.inner); };
+  for (u32 t = 0; t < tokens; t++) {
+    f4 *sum = tile.sum[t][0], *decay = tile.step[t][0];
+    const float *x = s.x.at(row + t) + first, *z = s.z.at(row + t) + first;
+    float* to = y + (row + t) * s.inner + first;
+    if (s.mark(row + t) < 0) {
+      for (u32 k = 0; k < 2 * pairs; k++) put(to + 4 * k, f4{}, lanes(k));
+      continue;
+    }
+    for (u32 k = 0; k < 2 * pairs; k++) {
+      if (s.D) sum[k] = madd(get(s.D + first + 4 * k, lanes(k)), get(x + 4 * k, lanes(k)), sum[k]);
+      if (s.z.data) decay[k] = exp_of_minus(get(z + 4 * k, lanes(k)));
+    }
+    for (u32 k = 0; k < 2 * pairs; k++) {
+      const f4 gate = get(z + 4 * k, s.z.data ? lanes(k) : 0);
+      put(to + 4 * k, s.z.data ? sum[k] * gate * sigmoid_from(gate, decay[k]) : sum[k], lanes(k));
+    }
+  }
+}
+
+// Up to 64 channels, from `first` on, through all tokens of row b of the batch.
+void channels(const Scan& s, float* y, float* final, float* kept, u32 b, u32 first) {
+  State states[PAIRS][MOST_STATES];
+  Block tile;
+  const u32 pairs = min(PAIRS, ceil_div(s.inner - first, 8));
+  const bool whole = first + 8 * pairs <= s.inner;
+  // Rates are in [least, most] or between 0 and one of them.
+  f4 least[PAIRS][2] = {}, most[PAIRS][2] = {};
+  const auto each_state = [&](auto body) {
+    for (u32 p = 0; p < pairs; p++)
+      for (u32 n = 0; n < s.state; n++)
+        for (u32 v = 0; v < 2; v++) {
+          const u32 channel = first + 8 * p + 4 * v;
+          body(p, n, v, channel, lanes_from(channel, s.inner));
+        }
+  };
+  each_state([&](u32 p, u32 n, u32 v, u32 channel, u32 lanes) {
+    const f4 A2 = column(s.A, channel, n, s.state, lanes) * splat(LOG2E);
+    states[p][n].A2[v] = A2;
+    states[p][n].h[v] = s.initial ? column(s.initial + b * s.inner * s.state, channel, n, s.state, lanes) : f4{};
+    least[p][v] = at_most(A2, least[p][v]);
+    most[p][v] = at_least(A2, most[p][v]);
+  });
+  for (u32 k = 0; k < s.tiles; k++) {
+    const u32 start = k * TILE, tokens = min(TILE, s.length - start), row = b * s.length + start;
+    if (kept)
+      each_state([&](u32 p, u32 n, u32 v, u32 channel, u32) {
+        store(kept + kept_at(s, b, k, channel, n), states[p][n].h[v]);
+      });
+    if (whole) begin<true>(s, tile, pairs, row, tokens, first);
+    else begin<false>(s, tile, pairs, row, tokens, first);
+    for (u32 p = 0; p < pairs; p++) {
+      const u32 group = s.group(first + 8 * p);
+      // False for NaN as well.
+      i4 within = tile.shortest >= 0;
+      for (u32 v = 0; v < 2; v++) within &= (most[p][v] <= 0) & (tile.longest[p][v] * least[p][v] >= -126);
+      if (all(within)) advance<true>(s, row, tokens, group, states[p], tile, p);
+      else advance<false>(s, row, tokens, group, states[p], tile, p);
+    }
+    if (whole) finish<true>(s, tile, y, pairs, row, tokens, first);
+    else finish<false>(s, tile, y, pairs, row, tokens, first);
+  }
+  each_state([&](u32 p, u32 n, u32 v, u32 channel, u32 lanes) {
+    put_column(final + b * s.inner * s.state, channel, n, s.state, lanes, states[p][n].h[v]);
+  });
 }
 
 // One channel's states, n at a time: h = a h + u B, and the sum of C h. They are read from `before` (0: zeros) and written to h.
@@ -147,11 +216,8 @@ EXPORT(selective_scan)(float* y, float* final, float* kept, const u32* words, u3
       }
     });
   }
-  parallel_for(s.batch * s.blocks, 1, [&](u32 item, u32 end) {
-    for (; item < end; item++) {
-      const u32 b = item / s.blocks, first = item % s.blocks * CHANNELS;
-      channels(s, y, final, kept, b, first);
-      if (first + 8 < s.inner) channels(s, y, final, kept, b, first + 8);
-    }
+  const u32 items = ceil_div(s.inner, WIDE);
+  parallel_for(s.batch * items, 1, [&](u32 item, u32 end) {
+    for (; item < end; item++) channels(s, y, final, kept, item / items, item % items * WIDE);
   });
 }

@@ -21,3 +21,16 @@ struct View {
 COPY(2, short)
 COPY(4, int)
 COPY(8, double)
+
+// Rows of `width` units, each contiguous on both sides.
+#define ROWS(name, T)                                                                                                        \
+  extern "C" __global__ void copy_rows_##name(const T* x, T* y, i64 rows, i64 width, i64 fromStride, i64 toStride) {         \
+    const unsigned n = (unsigned)width;                                                                                      \
+    for (i64 first = blockIdx.y * (i64)blockDim.y + threadIdx.y; first < rows; first += gridDim.y * (i64)blockDim.y)                                                        \
+      for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)                           \
+        y[first * toStride + i] = x[first * fromStride + i];                                                                 \
+  }
+ROWS(2, short)
+ROWS(4, int)
+ROWS(8, double)
+ROWS(16, int4)

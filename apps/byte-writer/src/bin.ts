@@ -1,10 +1,10 @@
 // See README.md.
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { commitOf } from "@mamba-ts/app-figures";
 import { type Backend, isMambaError } from "@mamba-ts/backend";
 import { createBackend } from "@mamba-ts/backend-wasm";
 import { booksFolder, heldOut, heldOutText } from "./books.js";
@@ -41,13 +41,7 @@ async function provenance({ books, quick }: Options): Promise<object> {
   const sha256 = createHash("sha256")
     .update(await readFile(join(books, heldOut)))
     .digest("hex");
-  let commit = "unknown";
-  try {
-    commit = execFileSync("git", ["rev-parse", "HEAD"], {
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    }).trim();
-  } catch {}
+  const commit = commitOf(fileURLToPath(new URL(".", import.meta.url)));
   return { commit, seed: 7, text: heldOut, sha256, quick };
 }
 

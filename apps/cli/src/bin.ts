@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
 import { Command, CommanderError } from "commander";
 import { type BenchOptions, bench } from "./commands/bench.js";
-import { type ConvertOptions, convert, weightDtypes } from "./commands/convert.js";
+import { type ConvertOptions, convert } from "./commands/convert.js";
 import { demo } from "./commands/demo.js";
 import { type EvalOptions, evalModel } from "./commands/eval.js";
 import { type ForwardCommandOptions, forward } from "./commands/forward.js";
@@ -14,6 +14,7 @@ import { type BackendStatus, chooseBackend, listBackends } from "./lib/backend.j
 import { architectures } from "./lib/new-model.js";
 import { choice, integer, real, tokenList } from "./lib/numbers.js";
 import { createOutput, type Output, reportError } from "./lib/output.js";
+import { weightDtypes } from "./lib/weight-dtypes.js";
 
 // Asked for before the options are parsed, since what is wrong may be the options.
 const wantsJson = process.argv.includes("--json");
@@ -101,12 +102,19 @@ command<TrainOptions>(
   .option("--eval-every <n>", "steps between evaluations", integer("--eval-every", 1), 100)
   .option("--eval-bytes <n>", "bytes to evaluate on; 0: all", integer("--eval-bytes"), 16384)
   .option("--save-every <n>", "steps between checkpoints", integer("--save-every", 1), 100)
-  .option("--resume", "go on from the checkpoint in --out", false);
+  .option("--stop-after <n>", "save and end after this step, as Ctrl-C does", integer("--stop-after", 1))
+  .option("--resume", "go on from the checkpoint in --out", false)
+  .option("--reschedule", "with --resume: under other --steps, --lr, --final-lr or --warmup than before", false);
 
 command<GenerateCommandOptions>("generate", "Continue a prompt, streaming.", generateText)
   .requiredOption("--model <folder>", "a checkpoint's folder, a .gguf file, or a hub repository")
   .option("--prompt <text>", "text to continue")
   .option("--prompt-tokens <ids>", "token ids to continue, as 1,2,3", tokenList)
+  .option(
+    "--dtype <name>",
+    `of the weights in memory: ${weightDtypes.join(", ")}; by default blocks stay, all else is float32`,
+    choice("--dtype", weightDtypes),
+  )
   .option("--max-tokens <n>", "tokens to make", integer("--max-tokens"), 128)
   .option("--temperature <x>", "0 takes the most probable token", real("--temperature", 0), 1)
   .option("--top-k <n>", "keep the n most probable tokens; 0: all", integer("--top-k"), 0)
@@ -125,6 +133,11 @@ command<EvalOptions>(
   .option("--text <path>", "a text file, or a folder of .txt files")
   .option("--lambada <file>", "LAMBADA as JSON lines with a text each")
   .option("--images <file>", "a safetensors file with pixels and labels, for image models")
+  .option(
+    "--dtype <name>",
+    `of the weights in memory: ${weightDtypes.join(", ")}; by default blocks stay, all else is float32`,
+    choice("--dtype", weightDtypes),
+  )
   .option("--limit <n>", "tokens or passages at most; 0: all", integer("--limit"), 0)
   .option("--chunk <n>", "tokens per forward pass", integer("--chunk", 1), 1024);
 

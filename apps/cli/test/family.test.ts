@@ -25,12 +25,17 @@ async function run<T>(
     context: { backend: ReturnType<typeof createCpuBackend>; output: Output; signal: AbortSignal },
   ) => Promise<void>,
   options: T,
+  signal = new AbortController().signal,
+  progress: (text: string) => void = () => {},
 ): Promise<{ readonly [key: string]: unknown }> {
   let result: unknown;
   const backend = createCpuBackend();
-  const output: Output = { json: true, result: (_, data) => (result = data), note: () => {}, progress: () => {} };
-  await command(options, { backend, output, signal: new AbortController().signal });
-  expect(backend.memory().liveBuffers).toBe(0);
+  const output: Output = { json: true, result: (_, data) => (result = data), note: () => {}, progress };
+  try {
+    await command(options, { backend, output, signal });
+  } finally {
+    expect(backend.memory().liveBuffers).toBe(0);
+  }
   return result as { readonly [key: string]: unknown };
 }
 
@@ -170,12 +175,36 @@ test("vision-mamba: train on images, eval, inspect", async () => {
     family: "vision_mamba",
     config: { nClasses: 2, imageSize: [8, 8] },
   });
-  await expect(run(train, { ...options, ...rest, resume: true })).rejects.toMatchObject({ code: "unsupported" });
+  await expect(run(train, { ...options, ...rest })).rejects.toMatchObject({ code: "invalid-argument" });
+  await expect(run(train, { ...options, ...rest, carry: true })).rejects.toMatchObject({ code: "unsupported" });
+
+  // Stopped anywhere and resumed, the losses are the same to the bit.
+  const stopped = { ...options, ...rest, out: inFolder("images-stopped") };
+  const controller = new AbortController();
+  const at = "step 17/30";
+  await expect(
+    run(train, stopped, controller.signal, (text) => text.startsWith(at) && controller.abort()),
+  ).rejects.toMatchObject({ name: "AbortError" });
+  await run(train, { ...stopped, resume: true });
+  const losses = (folder: string): number[] =>
+    readFileSync(join(folder, "training.jsonl"), "utf8")
+      .trim()
+      .split("\n")
+      .slice(1)
+      .map((line) => (JSON.parse(line) as { loss: number }).loss);
+  expect(losses(stopped.out)).toHaveLength(30);
+  expect(losses(stopped.out)).toEqual(losses(out));
+  await expect(run(train, { ...stopped, resume: true, lr: 0.5 })).rejects.toMatchObject({ code: "checkpoint" });
   await expect(run(evalModel, { model: fixturesOf("jamba"), images: file, limit: 0, chunk: 1 })).rejects.toMatchObject({
     code: "config",
   });
   await expect(
-    run(train, { ...options, ...rest, data: [join(fixturesOf("jamba"), "golden.safetensors")] }),
+    run(train, {
+      ...options,
+      ...rest,
+      out: inFolder("never"),
+      data: [join(fixturesOf("jamba"), "golden.safetensors")],
+    }),
   ).rejects.toMatchObject({ code: "data" });
 });
 

@@ -65,6 +65,25 @@ describe.skipIf(!isBuilt)("mamba", () => {
       expect(a).toEqual(b);
     });
 
+    test("--stop-after, then --reschedule: the same steps up to there, and a shorter schedule from there on", async () => {
+      const out = "rescheduled";
+      await done(...args(out, "--stop-after", "30"));
+      expect(losses(out)).toEqual(losses("whole").slice(0, 30));
+      const shorter = ["--resume", "--steps", "40"];
+      const refused = await mamba(args(out, ...shorter));
+      expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining("belongs to another run")]);
+      // What else a run depends on may not change.
+      expect((await mamba(args(out, ...shorter, "--reschedule", "--seed", "5"))).code).toBe(2);
+      await done(...args(out, ...shorter, "--reschedule"));
+      expect(losses(out).map(([step]) => step)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
+      const lines = logged(out).map((line) => JSON.parse(line) as { learningRate?: number; rescheduled?: object });
+      expect(lines[31]!.rescheduled).toMatchObject({ after: 30, steps: 40 });
+      // Near its end, where the long one is half-way.
+      expect(lines.at(-1)!.learningRate!).toBeLessThan(2e-5);
+      expect(losses(out)[30]).toEqual(losses("whole")[30]);
+      expect(losses(out)[35]).not.toEqual(losses("whole")[35]);
+    });
+
     test("Ctrl-C before the first step is done: a checkpoint is there, and --resume gives the same losses", async () => {
       const out = "at-once";
       // The log is begun just before the first step.

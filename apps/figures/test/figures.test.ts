@@ -1,5 +1,6 @@
+import { tmpdir } from "node:os";
 import { expect, it } from "vitest";
-import { escapeText, heatMap, linePlot } from "../src/index.js";
+import { commitOf, escapeText, heatMap, linePlot } from "../src/index.js";
 
 it("draws every series inside its axes, with gaps where there is no value", () => {
   const svg = linePlot({
@@ -33,4 +34,8 @@ it("colours a matrix by sign and size", () => {
   expect(svg).toContain("rgb(255,255,255)");
   expect(svg).toContain("rgb(255,0,0)");
   expect(escapeText('"&')).toBe("&quot;&amp;");
+});
+
+it("a folder that is in no clone has no commit", () => {
+  expect(commitOf(tmpdir())).toBe("unknown");
 });

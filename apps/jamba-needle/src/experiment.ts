@@ -2,7 +2,9 @@ import type { Backend } from "@mamba-ts/backend";
 import { Jamba, type JambaConfig, type LayerType } from "@mamba-ts/jamba";
 import { argMax, Rng, reshape, scope } from "@mamba-ts/tensor";
 import { cosineSchedule, Trainer } from "@mamba-ts/train";
-import { needle, needleBatches, vocabSize } from "./task.js";
+import { needle, needleBatches } from "./task.js";
+
+const vocabSize = 256;
 
 export const kinds = ["jamba", "mamba", "attention"] as const;
 export type Kind = (typeof kinds)[number];
@@ -12,7 +14,7 @@ export interface Settings {
   readonly nLayer: number;
   readonly steps: number;
   readonly batch: number;
-  /** Tokens of a training sequence. */
+  /** Bytes of a training sequence. */
   readonly length: number;
   readonly facts: number;
   readonly lr: number;
@@ -21,6 +23,12 @@ export interface Settings {
   readonly lengths: readonly number[];
   readonly depths: readonly number[];
   readonly needles: number;
+}
+
+/** What pages are taken from. */
+export interface Texts {
+  readonly train: Uint8Array;
+  readonly test: Uint8Array;
 }
 
 export interface Result {
@@ -62,13 +70,14 @@ export function configOf(kind: Kind, { dModel, nLayer }: Settings): JambaConfig 
 export async function experiment(
   kind: Kind,
   settings: Settings,
+  texts: Texts,
   backend: Backend,
   note: (line: string) => void,
 ): Promise<Result> {
   const { steps, lr, seed, lengths, depths } = settings;
   using model = Jamba.create(configOf(kind, settings), { backend, seed });
   using trainer = new Trainer(model, {
-    data: needleBatches(settings),
+    data: needleBatches(texts.train, settings),
     schedule: cosineSchedule({ peak: lr, warmup: Math.max(1, steps >> 4), total: steps }),
     optimizer: { weightDecay: 0.01 },
   });
@@ -81,9 +90,9 @@ export async function experiment(
   const accuracy: number[][] = [];
   for (const length of lengths) {
     const row: number[] = [];
-    for (const depth of depths) row.push(await recall(model, length, depth, settings));
+    for (const depth of depths) row.push(await recall(model, texts.test, length, depth, settings));
     accuracy.push(row);
-    note(`${kind}, ${length} tokens: ${row.map((a) => `${Math.round(100 * a)}%`).join(" ")}`);
+    note(`${kind}, ${length} bytes: ${row.map((a) => `${Math.round(100 * a)}%`).join(" ")}`);
   }
   const last = losses.slice(-20);
   return {
@@ -97,21 +106,27 @@ export async function experiment(
 /** Share of facts at one depth that the model recalls. */
 export async function recall(
   model: Jamba,
+  text: Uint8Array,
   length: number,
   depth: number,
   { facts, needles, seed }: Pick<Settings, "facts" | "needles" | "seed">,
 ): Promise<number> {
   // Other needles than in training.
-  const rng = new Rng(seed + 1_000_003, Math.round(1e6 * depth) + length * 4096);
-  const all = Array.from({ length: needles }, () => needle(length, depth, facts, rng));
-  const best = scope(() => {
-    const { logits } = model.forward(
-      all.map(({ tokens }) => tokens),
-      { logits: "last" },
-    );
-    return argMax(reshape(logits!, [needles, vocabSize]), 1);
-  });
-  const said = await best.data();
-  best.dispose();
-  return all.filter(({ answer }, i) => said[i] === answer).length / needles;
+  const rng = new Rng(seed + 1_000_003, 2 ** 24 * Math.round(1000 * depth) + length * 4096);
+  const all = Array.from({ length: needles }, () => needle(text, { length, depth, facts }, rng));
+  // So many at a time that long texts take no more memory than short ones.
+  const batch = Math.max(1, Math.floor(8192 / length));
+  let right = 0;
+  for (let at = 0; at < needles; at += batch) {
+    const part = all.slice(at, at + batch);
+    const best = scope(() => {
+      const rows = part.map(({ tokens }) => tokens);
+      const { logits } = model.forward(rows, { logits: "last" });
+      return argMax(reshape(logits!, [part.length, vocabSize]), 1);
+    });
+    const said = await best.data();
+    best.dispose();
+    right += part.filter(({ answer }, i) => said[i] === answer).length;
+  }
+  return right / needles;
 }

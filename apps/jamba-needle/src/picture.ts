@@ -25,10 +25,10 @@ export function heatMap(results: readonly Result[], { lengths, depths, length, f
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12">
 <title>Recall of planted facts by length and depth</title>
 <rect width="100%" height="100%" fill="white"/>
-<text x="16" y="24" fill="#222">% of planted facts recalled, ${facts} in a text; trained on ${length} tokens</text>
+<text x="16" y="24" fill="#222">% of planted facts recalled, ${facts} in a page of a book; trained on pages of ${length} bytes</text>
 ${lengths.map((n, l) => `<text x="${left - 8}" y="${top + l * cell + 24}" text-anchor="end" fill="#555">${n}</text>`).join("")}
 ${panels.join("\n")}
-<text x="${left}" y="${height - 8}" fill="#555">rows: tokens; columns: where the fact lies, from the beginning (0) to just before the question (1)</text>
+<text x="${left}" y="${height - 8}" fill="#555">rows: bytes; columns: where the fact lies, from the beginning (0) to just before the question (1)</text>
 </svg>
 `;
 }

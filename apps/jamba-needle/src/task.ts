@@ -2,36 +2,47 @@ import { Rng } from "@mamba-ts/tensor";
 import type { BatchSource } from "@mamba-ts/train";
 
 /**
- * A fact is planted in noise and asked for at the end:
+ * Facts are planted in a page of a book, in place of what stands there, and one of them is asked for at the end:
  *
- *   noise … MARK key value … noise ASK key -> value
+ *   … of the wha{cf}swam round the … and then the shi{c -> f
  *
- * Keys and values are letters of one alphabet, and there are several facts, so that one has to find the right one.
+ * Keys and values are letters of one alphabet, which the book is full of too, and there are several facts, so that one has to find the right
+ * one. The brace occurs in no book here.
  */
-export const [mark, ask, alphabet, noiseTokens] = [0, 1, 8, 8] as const;
-export const vocabSize = 2 + alphabet + noiseTokens;
+export const [open, close] = ["{", "}"].map((c) => c.charCodeAt(0)) as [number, number];
+const letters = "abcdefgh";
+export const chance = 1 / letters.length;
 
 export interface Needle {
-  /** Tokens up to and with the key that is asked for. */
+  /** Bytes up to and with the key that is asked for. */
   readonly tokens: Int32Array;
   readonly answer: number;
 }
 
-/** @param depth - where the asked fact lies: 0 at the beginning, 1 just before the question  @param facts - planted in all */
-export function needle(length: number, depth: number, facts: number, rng: Rng): Needle {
-  const tokens = Int32Array.from(rng.integers(length, noiseTokens), (n) => 2 + alphabet + n);
-  const room = length - 2;
-  const slots = Math.floor(room / 3);
-  const keys = shuffled(alphabet, rng).slice(0, Math.min(facts, slots));
-  const values = Array.from(rng.integers(keys.length, alphabet));
-  const own = Math.min(slots - 1, Math.round(depth * (slots - 1)));
+export interface NeedleOptions {
+  readonly length: number;
+  /** Where the asked fact lies: 0 at the beginning, 1 just before the question. */
+  readonly depth: number;
+  /** Planted in all. */
+  readonly facts: number;
+}
+
+/** @param text - where pages are taken from; longer than `length` */
+export function needle(text: Uint8Array, { length, depth, facts }: NeedleOptions, rng: Rng): Needle {
+  const start = rng.integers(1, text.length - length)[0]!;
+  const tokens = Int32Array.from(text.subarray(start, start + length));
+  const slots = Math.floor((length - 2) / 4);
+  const keys = shuffled(letters.length, rng).slice(0, Math.min(facts, slots));
+  const values = Array.from(rng.integers(keys.length, letters.length));
+  const own = Math.round(depth * (slots - 1));
   const others = shuffled(slots, rng).filter((slot) => slot !== own);
+  const letter = (i: number): number => letters.charCodeAt(i);
   keys.forEach((key, i) => {
-    const at = 3 * (i === 0 ? own : others[i - 1]!);
-    tokens.set([mark, 2 + key, 2 + values[i]!], at);
+    const slot = i === 0 ? own : others[i - 1]!;
+    tokens.set([open, letter(key), letter(values[i]!), close], 4 * slot);
   });
-  tokens.set([ask, 2 + keys[0]!], length - 2);
-  return { tokens, answer: 2 + values[0]! };
+  tokens.set([open, letter(keys[0]!)], length - 2);
+  return { tokens, answer: letter(values[0]!) };
 }
 
 function shuffled(n: number, rng: Rng): number[] {
@@ -40,23 +51,19 @@ function shuffled(n: number, rng: Rng): number[] {
 }
 
 /** Needles of one length at random depths; only the answer is a target. */
-export function needleBatches({
-  batch,
-  length,
-  facts,
-  seed,
-}: {
-  readonly batch: number;
-  readonly length: number;
-  readonly facts: number;
-  readonly seed: number;
-}): BatchSource {
+export function needleBatches(
+  text: Uint8Array,
+  options: { readonly batch: number; readonly length: number; readonly facts: number; readonly seed: number },
+): BatchSource {
+  const { batch, length, facts, seed } = options;
   return {
     bytesPerToken: 1,
     isContiguous: false,
     async batch(step) {
-      const rng = new Rng(seed, 64 * step * batch);
-      const made = Array.from({ length: batch }, () => needle(length, rng.uniform(1)[0]!, facts, rng));
+      const made = Array.from({ length: batch }, (_, b) => {
+        const rng = new Rng(seed, 4096 * (step * batch + b));
+        return needle(text, { length, facts, depth: rng.uniform(1)[0]! }, rng);
+      });
       return {
         tokens: made.map(({ tokens, answer }) => Int32Array.of(...tokens, answer)),
         targets: made.map(() => Array.from({ length: length + 1 }, (_, t) => (t === length ? 1 : 0))),

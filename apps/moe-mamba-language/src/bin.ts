@@ -1,11 +1,11 @@
 // Trains a MoE-Mamba and a Mamba with dense layers of the same active size on the same text: see README.md.
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { commitOf } from "@mamba-ts/app-figures";
 import { isMambaError } from "@mamba-ts/backend";
 import { createBackend } from "@mamba-ts/backend-wasm";
 import { memorySource } from "@mamba-ts/byte-io";
@@ -18,14 +18,14 @@ const full: Settings = {
   dModel: 48,
   nLayer: 2,
   nExperts: 8,
-  steps: 200,
-  batch: 2,
+  steps: 1000,
+  batch: 4,
   length: 256,
   lr: 4e-3,
   seed: 1,
-  evalBytes: 8192,
+  evalBytes: 65_536,
 };
-const quick: Settings = { ...full, dModel: 32, steps: 40, batch: 2, length: 128, evalBytes: 2048 };
+const quick: Settings = { ...full, dModel: 32, steps: 200, batch: 2, length: 128, evalBytes: 8192 };
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
@@ -48,17 +48,11 @@ async function main(): Promise<number> {
   const text = Buffer.concat(await Promise.all(names.map((name) => readFile(join(books, name)))));
   const valid = byteTokens(memorySource(await readFile(join(books, heldOut)), heldOut));
   const data = randomWindows(byteTokens(memorySource(text, "books")), settings);
+  const commit = commitOf(fileURLToPath(new URL(".", import.meta.url)));
   using backend = await createBackend();
   const runs = [];
   for (const experts of [1, settings.nExperts])
     runs.push(await train(settings, experts, data, valid, backend, console.error));
-  let commit = "unknown";
-  try {
-    commit = execFileSync("git", ["rev-parse", "HEAD"], {
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    }).trim();
-  } catch {}
   const record = {
     commit,
     settings,

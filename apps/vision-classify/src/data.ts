@@ -6,7 +6,8 @@ import { gunzipSync } from "node:zlib";
 import { DataError } from "@mamba-ts/backend";
 import { Rng } from "@mamba-ts/tensor";
 import { fromBytes, type Picture, resize } from "@mamba-ts/vision-mamba/images";
-import { readImage } from "@mamba-ts/vision-mamba/node";
+import { decodeImage } from "@mamba-ts/vision-mamba/node";
+import { readArchive } from "./archive.js";
 
 export interface Examples {
   readonly pictures: readonly Picture[];
@@ -18,8 +19,10 @@ export interface Dataset {
   readonly classes: readonly string[];
   readonly train: Examples;
   readonly test: Examples;
-  /** Of the bytes that were read. */
+  /** Of the archive, or of the bytes that were read. */
   readonly sha256: string;
+  /** The pictures come from JPEG files: what is measured on them is not what the original pixels would give. */
+  readonly isJpeg: boolean;
 }
 
 const digits = Array.from({ length: 10 }, (_, i) => String(i));
@@ -30,7 +33,8 @@ export function mnistFolder(): string {
 }
 
 /**
- * A folder with MNIST's or Fashion-MNIST's idx files (plain or .gz), or with train/CLASS/*.png|jpg and test/CLASS/….
+ * A folder with MNIST's or Fashion-MNIST's idx files (plain or .gz), or a folder or tar archive (.tar, .tar.gz, .tar.xz) with
+ * train/CLASS/*.png|jpg and test/CLASS/….
  * @param limits - examples to read at most; of class folders, from all classes alike
  * Rejects with DataError naming what is missing or damaged.
  */
@@ -38,6 +42,7 @@ export async function openDataset(
   folder: string,
   limits: { readonly train: number; readonly test: number },
 ): Promise<Dataset> {
+  if (/\.(tar|tgz|tar\.gz|tar\.xz)$/.test(folder)) return fromArchive(folder, limits);
   const names = await readdir(folder).catch((cause: Error) => {
     throw new DataError(`${folder} cannot be read: ${cause.message}`, { cause });
   });
@@ -57,26 +62,88 @@ export async function openDataset(
         limit,
       );
     const [train, test] = [await part("train", limits.train), await part("t10k", limits.test)];
-    return { name: folder, classes: digits, train, test, sha256: hash.digest("hex") };
+    return { name: folder, classes: digits, train, test, isJpeg: false, sha256: hash.digest("hex") };
   }
   if (!names.includes("train") || !names.includes("test"))
     throw new DataError(`${folder} holds neither idx files nor train and test folders`);
   const classes = (await readdir(join(folder, "train"))).sort();
-  const part = async (kind: "train" | "test", limit: number): Promise<Examples> => {
-    const each = Math.ceil(limit / classes.length);
+  const files = async (kind: Part, name: string): Promise<Source[]> =>
+    (await readdir(join(folder, kind, name))).map((file) => {
+      const path = join(folder, kind, name, file);
+      return { path, read: () => readFile(path) };
+    });
+  const { isJpeg, ...parts } = await fromClasses(classes, files, limits, (bytes) => void hash.update(bytes));
+  return { name: folder, classes, ...parts, isJpeg, sha256: hash.digest("hex") };
+}
+
+type Part = "train" | "test";
+
+/** A picture's file. */
+interface Source {
+  readonly path: string;
+  read(): Promise<Uint8Array>;
+}
+
+async function fromArchive(path: string, limits: { readonly train: number; readonly test: number }): Promise<Dataset> {
+  const archive = await readArchive(path);
+  const byClass = new Map<string, Source[]>();
+  for (const [name, bytes] of archive) {
+    const [, part, label] = /(?:^|\/)(train|test)\/([^/]+)\/[^/]+\.(?:png|jpe?g)$/i.exec(name) ?? [];
+    if (part === undefined || label === undefined) continue;
+    const key = `${part}/${label}`;
+    if (!byClass.has(key)) byClass.set(key, []);
+    byClass.get(key)!.push({ path: name, read: async () => bytes });
+  }
+  const classes = [...byClass.keys()]
+    .filter((key) => key.startsWith("train/"))
+    .map((key) => key.slice(6))
+    .sort();
+  if (classes.length === 0) throw new DataError(`${path} holds no train/CLASS/ with pictures`);
+  const parts = await fromClasses(
+    classes,
+    async (part, name) => byClass.get(`${part}/${name}`) ?? [],
+    limits,
+    () => {},
+  );
+  return {
+    name: path,
+    classes,
+    ...parts,
+    sha256: createHash("sha256")
+      .update(await readFile(path))
+      .digest("hex"),
+  };
+}
+
+/** The first pictures of every class, as many of each, in an order of their own. */
+async function fromClasses(
+  classes: readonly string[],
+  files: (part: Part, name: string) => Promise<readonly Source[]>,
+  limits: { readonly train: number; readonly test: number },
+  seen: (bytes: Uint8Array) => void,
+): Promise<{ readonly train: Examples; readonly test: Examples; readonly isJpeg: boolean }> {
+  let isJpeg = false;
+  const part = async (kind: Part): Promise<Examples> => {
+    const each = Math.ceil(limits[kind] / classes.length);
     const pictures: Picture[] = [];
     const labels: number[] = [];
-    for (const [label, name] of classes.entries())
-      for (const file of (await readdir(join(folder, kind, name))).sort().slice(0, each)) {
-        const path = join(folder, kind, name, file);
-        hash.update(await readFile(path));
-        pictures.push(await readImage(path));
+    for (const [label, name] of classes.entries()) {
+      const all = [...(await files(kind, name))].sort((a, b) => (a.path < b.path ? -1 : 1));
+      for (const { path, read } of all.slice(0, each)) {
+        const bytes = await read();
+        seen(bytes);
+        isJpeg ||= /\.jpe?g$/i.test(path);
+        pictures.push(
+          await decodeImage(bytes).catch((cause: Error) => {
+            throw new DataError(`${path}: ${cause.message}`, { cause });
+          }),
+        );
         labels.push(label);
       }
+    }
     return shuffled({ pictures, labels: Int32Array.from(labels) });
   };
-  const [train, test] = [await part("train", limits.train), await part("test", limits.test)];
-  return { name: folder, classes, train, test, sha256: hash.digest("hex") };
+  return { train: await part("train"), test: await part("test"), isJpeg };
 }
 
 /** idx files (yann.lecun.com/exdb/mnist): big-endian sizes, then bytes. */

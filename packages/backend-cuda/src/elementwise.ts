@@ -46,7 +46,12 @@ export function fill(device: CudaDevice, shape: Shape, value: number, dtype: DTy
 export function cast(device: CudaDevice, x: Operand, to: DType): Buf {
   const n = sizeOf(x.shape);
   const y = device.alloc(n, to);
-  device.each(FILE, `cast_${x.dtype}_${to}`, n, [device.own(x), y, i64(n)]);
+  const halves: readonly DType[] = ["bf16", "f16"];
+  const isQuick = (x.dtype === "float32" && halves.includes(to)) || (to === "float32" && halves.includes(x.dtype));
+  // Allocations are rounded up to 512 bytes, so that the last quad is there whole.
+  if (isQuick)
+    device.each(FILE, `cast_quads_${x.dtype}_${to}`, Math.ceil(n / 4), [device.own(x), y, i64(Math.ceil(n / 4))]);
+  else device.each(FILE, `cast_${x.dtype}_${to}`, n, [device.own(x), y, i64(n)]);
   return y;
 }
 
@@ -58,6 +63,14 @@ export function unary(device: CudaDevice, op: UnaryOp, x: Operand): Buf {
 }
 
 export function binary(device: CudaDevice, op: BinaryOp, a: Operand, b: Operand): Buf {
+  const n = sizeOf(a.shape);
+  if (n > 0 && a.shape.length === b.shape.length && a.shape.every((m, d) => m === b.shape[d])) {
+    const y = device.alloc(n, a.dtype);
+    const packs = Math.ceil(y.byteLength / 16);
+    const parameters = [device.own(a), device.own(b), y, i64(packs), i32(binaryOps.indexOf(op))];
+    device.each(FILE, `binary_same_${a.dtype}`, packs, parameters);
+    return y;
+  }
   return pairwise(device, `binary_${a.dtype}`, binaryOps.indexOf(op), a, b, a.dtype);
 }
 

@@ -12,11 +12,52 @@ interface Side {
   readonly strides: readonly number[];
 }
 
+/** Moves rows that are contiguous on both sides, in the largest units that fit; false if they are not so. */
+function moveRows(
+  device: CudaDevice,
+  size: readonly number[],
+  [source, target]: readonly [readonly number[], readonly number[]],
+  from: Side,
+  to: Side,
+): boolean {
+  const last = size.length - 1;
+  const isRows = size.length <= 2 && (last < 0 || (source[last] === 1 && target[last] === 1));
+  if (!isRows) return false;
+  const each = to.buf.bytesEach;
+  const [rows, width] = size.length === 2 ? [size[0]!, size[1]!] : [1, size[0] ?? 1];
+  const steps = size.length === 2 ? ([source[0]!, target[0]!] as const) : ([width, width] as const);
+  const starts = [from.buf.pointer + from.offset * each, to.buf.pointer + to.offset * each] as const;
+  if (rows === 1) {
+    device.native.copy(starts[1], starts[0], width * each);
+    return true;
+  }
+  if (steps.some((step) => step < 0) || width * each >= 2 ** 31) return false;
+  const unit = [16, 8, 4, 2].find((bytes) =>
+    [...starts, width * each, ...steps.map((s) => s * each)].every((n) => n % bytes === 0),
+  );
+  if (unit === undefined) return false;
+  const inUnits = (n: number): number => (n * each) / unit;
+  // A block is as wide as a row needs, and takes several short ones by its other axis.
+  const across = Math.min(256, 2 ** Math.ceil(Math.log2(inUnits(width))));
+  const numbers = i64([rows, ...[width, ...steps].map(inUnits)]);
+  const down = 256 / across;
+  const grid = [Math.min(Math.ceil(inUnits(width) / across), 64), Math.min(Math.ceil(rows / down), 65_535)] as const;
+  device.launch(
+    "shape",
+    `copy_rows_${unit}`,
+    grid,
+    [across, down],
+    [{ pointer: starts[0] }, { pointer: starts[1] }, numbers],
+  );
+  return true;
+}
+
 /** Copies the elements of `shape` from one view to another. */
 function move(device: CudaDevice, shape: Shape, from: Side, to: Side): void {
   const n = sizeOf(shape);
   if (n === 0) return;
   const { size, strides } = mergeAxes(shape, [from.strides, to.strides]);
+  if (moveRows(device, size, strides as [number[], number[]], from, to)) return;
   if (size.length > MAX_AXES)
     throw new UnsupportedError(`cuda: a view [${shape.join(", ")}] of ${size.length} axes, more than ${MAX_AXES}`);
   const padded = (ns: readonly number[]): number[] => Array.from({ length: MAX_AXES }, (_, i) => ns[i] ?? 0);

@@ -5,9 +5,10 @@ import { cast, fill } from "./primitives/cast.js";
 import { binary, compare, unary, where } from "./primitives/elementwise.js";
 import { matmul } from "./primitives/matmul.js";
 import { concat, copy, pad } from "./primitives/move.js";
+import type { Engine } from "./runtime/engine.js";
 import { byteLengthOf, dtypes, WasmMemory } from "./runtime/memory.js";
-import { type Instance, instantiate } from "./runtime/module.js";
-import { defaultThreads } from "./runtime/threads.js";
+import { startEngine } from "./runtime/module.js";
+import { canShareMemory, defaultThreads, mayWait } from "./runtime/threads.js";
 
 export interface WasmBackendOptions {
   /** Replaces the fused ops; `{}` leaves every operation to its composition. */
@@ -16,6 +17,10 @@ export interface WasmBackendOptions {
   readonly maxMemoryBytes?: number;
   /** Threads, this one included: as many as there are cores, at most 16, by default. One where memory cannot be shared. */
   readonly threads?: number;
+  /** Runs everything in a worker of its own, and never makes this thread wait: on a page's main thread by default. */
+  readonly worker?: boolean;
+  /** false: no fused multiply-adds, even where the engine has them, so that results are those of engines that have not. */
+  readonly relaxedSimd?: boolean;
   /** Fills every new buffer with NaN first: shows operations that do not write all of their result. For tests. */
   readonly poison?: boolean;
 }
@@ -32,18 +37,20 @@ export async function createBackend({
   fused,
   maxMemoryBytes = MOST_BYTES,
   threads = Math.min(defaultThreads(), MOST_THREADS),
+  worker = !mayWait(),
+  relaxedSimd = true,
   poison = false,
 }: WasmBackendOptions = {}): Promise<Backend> {
   if (!(maxMemoryBytes >= LEAST_BYTES && maxMemoryBytes <= MOST_BYTES))
     throw new InvalidArgumentError(`createBackend: maxMemoryBytes is ${maxMemoryBytes}, not between 2^25 and 2^32`);
   if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
     throw new InvalidArgumentError(`createBackend: threads is ${threads}, not between 1 and ${MOST_THREADS}`);
-  const instance = await instantiate(maxMemoryBytes, threads);
-  const memory = new WasmMemory(instance, { maxMemoryBytes, poison });
+  const engine = await startEngine({ maxMemoryBytes, threads, worker, relaxedSimd });
+  const memory = new WasmMemory(engine, { maxMemoryBytes, poison });
   return {
     name: "wasm",
     apiVersion: API_VERSION,
-    device: deviceName(instance, threads),
+    device: deviceName(engine, threads, worker),
     dtypes,
     preferredWeightDtype: "float32",
     limits: { maxBufferBytes: maxMemoryBytes },
@@ -68,7 +75,7 @@ export async function createBackend({
     linearScan: (a, b, axis, reverse) => linearScan(memory, a, b, axis, reverse),
     [Symbol.dispose]() {
       memory.dispose();
-      instance.stop();
+      engine.stop();
     },
   };
 }
@@ -79,7 +86,7 @@ function storage(memory: WasmMemory): Pick<Backend, "alloc" | "upload" | "write"
     upload(data, dtype) {
       const { elements, bytes } = dtypeLayout[dtype];
       const buf = memory.alloc((data.byteLength / bytes) * elements, dtype);
-      memory.bytesOf(buf).set(bytesOf(data));
+      memory.engine.write(buf.at, bytesOf(data));
       return buf;
     },
     write(buf, data, start = 0) {
@@ -89,19 +96,19 @@ function storage(memory: WasmMemory): Pick<Backend, "alloc" | "upload" | "write"
         throw new InvalidArgumentError(
           `wasm: writing ${data.byteLength} bytes at element ${start} of ${own.count} ${own.dtype}`,
         );
-      memory.bytesOf(own).set(bytesOf(data), at);
+      memory.engine.write(own.at + at, bytesOf(data));
     },
     async read(buf, start = 0, count = buf.count - start) {
       const own = memory.own(buf);
       if (!(start >= 0 && count >= 0 && start + count <= own.count))
         throw new InvalidArgumentError(`wasm: reading ${count} elements from ${start} on of ${own.count}`);
       const at = byteLengthOf(start, own.dtype);
-      const bytes = new Uint8Array(byteLengthOf(count, own.dtype));
-      bytes.set(memory.bytesOf(own).subarray(at, at + bytes.length));
-      return bytes.buffer;
+      return memory.engine.read(own.at + at, byteLengthOf(count, own.dtype));
     },
     free: (buf) => memory.free(buf),
-    async synchronize() {},
+    async synchronize() {
+      await memory.engine.read(0, 0);
+    },
   };
 }
 
@@ -109,9 +116,13 @@ function bytesOf(view: ArrayBufferView): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
-function deviceName({ threads, relaxed }: Instance, wanted: number): string {
+function deviceName({ threads, relaxed, inWorker }: Engine, wanted: number, wantsWorker: boolean): string {
   const version = (globalThis as { process?: { version?: string } }).process?.version;
   const engine = version === undefined ? (globalThis.navigator?.userAgent ?? "JavaScript") : `Node ${version}`;
-  const shared = threads < wanted ? " (memory cannot be shared here)" : "";
-  return `${engine}, WebAssembly ${relaxed ? "relaxed " : ""}SIMD, ${threads === 1 ? "one thread" : `${threads} threads`}${shared}`;
+  const missing = [
+    ...(threads < wanted ? [canShareMemory() ? "no more could be started" : "memory cannot be shared here"] : []),
+    ...(wantsWorker && !inWorker ? ["no worker could be started"] : []),
+  ];
+  const why = missing.length > 0 ? ` (${missing.join("; ")})` : "";
+  return `${engine}, WebAssembly ${relaxed ? "relaxed " : ""}SIMD, ${threads === 1 ? "one thread" : `${threads} threads`}${inWorker ? " in a worker" : ""}${why}`;
 }

@@ -180,6 +180,7 @@ test("attention: more keys than a block, grouped heads, segments", async () => {
   const ids = { querySegments: [[2, 70], -1, 3, "int32"], keySegments: [[2, 150], -1, 3, "int32"] } as const;
   await same({ ...shapes, ...ids }, run(true));
 });
+
 test("Fourier transforms both ways: every radix, odd lengths, Bluestein's, rows that fill no quad, the length of S4 on MNIST", async () => {
   for (const n of [1, 2, 3, 5, 14, 27, 1000, 2 * 1009, 1013, 1600])
     await same({ x: [[n === 1600 ? 70 : 5, n]] }, ({ x }) => ({ y: t.rfft(x!) }));
@@ -197,4 +198,20 @@ test("fftConvolution: slices of wider rows, several channels, kernels that reach
     await same({ wide: [[batch, length, heads + 3]], kernel: [[channels, heads, taps]] }, ({ wide, kernel }) => ({
       y: t.fftConvolution(t.slice(wide!, 2, 1, heads + 1), kernel!, size === undefined ? {} : { size }),
     }));
+});
+
+test("moe: experts with many rows, few and none, in every activation", async () => {
+  for (const activation of ["relu", "silu", "gelu"] as const)
+    for (const gated of [true, false])
+      await same(
+        {
+          x: [[150, 37]],
+          indices: [[150, 2], -1, 3, "int32"],
+          weights: [[150, 2]],
+          ...(gated ? { gate: [[5, 21, 37]] as const } : {}),
+          up: [[5, 21, 37]],
+          down: [[5, 37, 21]],
+        },
+        (x) => ({ y: t.moe({ ...(x as unknown as Parameters<typeof t.moe>[0]), activation }) }),
+      );
 });

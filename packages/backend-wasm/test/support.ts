@@ -1,4 +1,5 @@
 import type { Backend, Buf, DType, Operand, Shape } from "@mamba-ts/backend";
+import { allCases, type OpCase } from "@mamba-ts/backend-testing";
 
 export const sizeOf = (shape: Shape): number => shape.reduce((n, m) => n * m, 1);
 
@@ -35,4 +36,12 @@ export async function take(backend: Backend, buf: Buf): Promise<number[]> {
   if (wide !== buf) backend.free(wide);
   backend.free(buf);
   return Array.from(wide.dtype === "int32" ? new Int32Array(bytes) : new Float32Array(bytes));
+}
+
+/** The first case of every operation that float32 makes sense for. */
+export function casesOfEachOp(): OpCase[] {
+  const first = new Map<string, OpCase>();
+  for (const each of allCases)
+    if (each.dtypes?.includes("float32") !== false && !first.has(each.op)) first.set(each.op, each);
+  return [...first.values()];
 }

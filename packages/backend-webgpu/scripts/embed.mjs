@@ -1,6 +1,6 @@
 // Writes src/generated/kernels.ts: every WGSL entry of kernels/ with what a launch needs to know of it, as types. A kernel is
 // `<op>/<name>`; `// #include "../common/x.wgsl"` brings in shared functions, and `const N: u32 = 1u; // @specialize` lines may be
-// given another value when a pipeline is made.
+// given another value when a pipeline is made. Where an included file has a twin `x-subgroups.wgsl`, the kernel has a second source with it.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,12 +8,17 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("../../../kernels/", import.meta.url));
 const target = fileURLToPath(new URL("../src/generated/kernels.ts", import.meta.url));
 
-/** The text of a file with its includes, each of them once. @param {string} file @param {Set<string>} seen @returns {string} */
-function expand(file, seen = new Set()) {
+/**
+ * The text of a file with its includes, each of them once.
+ * @param {string} file @param {string} suffix of the twins that are taken instead @param {Set<string>} seen @returns {string}
+ */
+function expand(file, suffix = "", seen = new Set()) {
   seen.add(file);
   return readFileSync(file, "utf8").replace(/^\/\/ #include "(.+)"$/gm, (_, path) => {
-    const included = resolve(dirname(file), path);
-    return seen.has(included) ? "" : expand(included, seen);
+    const plain = resolve(dirname(file), path);
+    const twin = plain.replace(/\.wgsl$/, `${suffix}.wgsl`);
+    const included = existsSync(twin) ? twin : plain;
+    return seen.has(included) ? "" : expand(included, suffix, seen);
   });
 }
 
@@ -26,8 +31,8 @@ function compact(source) {
     .join("\n");
 }
 
-/** @param {string} name @param {string} source */
-function describe(name, source) {
+/** @param {string} name @param {string} source @param {string} subgroups the source for adapters with subgroups of one size */
+function describe(name, source, subgroups) {
   const bindings = [...source.matchAll(/^@group\(0\) @binding\((\d+)\) var<storage, (read|read_write)> (\w+):/gm)];
   bindings.forEach((match, i) => {
     if (Number(match[1]) !== i) throw new Error(`${name}: binding ${match[1]} (${match[3]}) stands in place ${i}`);
@@ -42,6 +47,8 @@ function describe(name, source) {
       ([, constant]) => constant,
     ),
     source,
+    // The size is filled in by the runtime.
+    ...(subgroups === source ? {} : { subgroups: `enable subgroups;\n${subgroups}` }),
   };
 }
 
@@ -54,7 +61,8 @@ export function embedKernels() {
     for (const file of readdirSync(join(root, folder.name)).sort()) {
       if (!file.endsWith(".wgsl")) continue;
       const name = `${folder.name}/${file.slice(0, -".wgsl".length)}`;
-      kernels[name] = describe(name, compact(expand(join(root, folder.name, file))));
+      const path = join(root, folder.name, file);
+      kernels[name] = describe(name, compact(expand(path)), compact(expand(path, "-subgroups")));
     }
   }
   const sorted = Object.fromEntries(Object.entries(kernels).sort(([a], [b]) => (a < b ? -1 : 1)));

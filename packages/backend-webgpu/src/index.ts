@@ -11,6 +11,8 @@ export interface WebGpuBackendOptions {
   readonly fused?: FusedOps;
   /** No more than WebGPU's default limits and features, whatever the adapter has. For tests. */
   readonly minimal?: boolean;
+  /** `false`: kernels without subgroups, though the adapter has them. For tests. */
+  readonly subgroups?: boolean;
   /** Fills every new buffer with values nobody expects: shows operations that do not write all of their result. For tests. */
   readonly poison?: boolean;
 }

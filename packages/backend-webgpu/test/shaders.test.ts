@@ -15,6 +15,8 @@ const values: { readonly [constant: string]: readonly number[] } = {
   FROM: [0, 1, 2, 3, 4],
   TO: [0, 1, 2, 3],
   FORMAT: [0, 1, 2],
+  A_MODE: [0, 1, 2],
+  B_MODE: [0, 1, 2],
   WEIGHT: [0, 1, 2, 3],
   INNER_NORM: [0, 1, 2],
   D_STATE: [1, 16, 17],
@@ -89,6 +91,9 @@ describe.skipIf(adapterMissing !== undefined)("shaders", () => {
     if (kernels[name].bindings.length > device.limits.maxStorageBuffersPerShaderStage) return;
     const pipelines = new Pipelines(device);
     for (const form of formsOf(name)) await pipelines.prepare(name, form as never);
+    if (!("subgroups" in kernels[name]) || roomy.subgroupSize === undefined) return;
+    const withSubgroups = new Pipelines(roomy.device, roomy.subgroupSize);
+    for (const form of formsOf(name)) await withSubgroups.prepare(name, form as never);
   });
 
   test("names neither too much nor too little", () => {

@@ -87,11 +87,15 @@ describe.skipIf(adapterMissing !== undefined)("sizes", () => {
     [257, 200, 33],
     [33, 40, 5000],
     [2100, 1100, 9],
+    [132, 260, 308],
+    [1028, 1036, 12],
   ])("matmul %i x %i x %i", async (m, n, k) => {
     await agrees({ a: normal(m, k), b: normal(k, n) }, ({ a, b }) => ({ y: t.matmul(a!, b!) }));
     await agrees({ a: normal(k, m), b: normal(n, k) }, ({ a, b }) => ({
       y: t.matmul(a!, b!, { transA: true, transB: true }),
     }));
+    await agrees({ a: normal(k, m), b: normal(k, n) }, ({ a, b }) => ({ y: t.matmul(a!, b!, { transA: true }) }));
+    await agrees({ a: normal(m, k), b: normal(n, k) }, ({ a, b }) => ({ y: t.matmul(a!, b!, { transB: true }) }));
   });
 
   test("batches of products, shared and not", async () => {

@@ -118,6 +118,7 @@ export class JambaLayer extends Module {
     this.#config = config;
   }
 
+  /** The stream [batch, length, dModel] after attention or Mamba and after the feed-forward part, what the layer remembers, and how its router chose. */
   forward(
     stream: Stream,
     memory: LayerMemory | undefined,

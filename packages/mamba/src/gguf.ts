@@ -1,9 +1,15 @@
 /** A Mamba in GGUF as llama.cpp has it: the values that differ from those of other checkpoints, and its keys (convert_hf_to_gguf.py, MambaModel). */
 import { CheckpointError, ConfigError, type DType, type Shape } from "@mamba-ts/backend";
-import type { Checkpoint, TensorSource, TensorToWrite } from "@mamba-ts/checkpoint";
-import { tensorToWrite } from "@mamba-ts/checkpoint";
+import {
+  type Checkpoint,
+  type KeyMap,
+  renameSource,
+  type TensorSource,
+  type TensorToWrite,
+  tensorToWrite,
+} from "@mamba-ts/checkpoint";
 import type { GgufEntries, GgufToWrite } from "@mamba-ts/checkpoint/gguf";
-import type { Tensor } from "@mamba-ts/tensor";
+import type { Module } from "@mamba-ts/nn";
 import { ggufNames } from "./checkpoint-names.js";
 import type { ResolvedMambaConfig } from "./config.js";
 import type { Mamba } from "./model.js";
@@ -13,8 +19,12 @@ const fileTypes: { readonly [K in DType]?: number } = { float32: 0, f16: 1, q8_0
 /** Where these may be: nothing in the architecture limits the length. */
 const CONTEXT_LENGTH = 2 ** 20;
 
-/** GGUF's tensors, under the model's names, as the model has them: A_log from A, the convolution's kernel with its axis of 1. */
-export function fromGgufValues(source: TensorSource): TensorSource {
+/**
+ * GGUF's tensors under a model's names, as the model has them: A_log from A, the convolution's kernel with its axis of 1.
+ * @param map - from llama.cpp's names of this architecture
+ */
+export function fromGguf(file: TensorSource, map: KeyMap): TensorSource {
+  const source = renameSource(file, map);
   const shapeOf = (name: string, shape: Shape): Shape =>
     name.endsWith(".conv1d.weight") && shape.length === 2 ? [shape[0]!, 1, shape[1]!] : shape; // [dInner, 1, dConv]
   return {
@@ -27,9 +37,9 @@ export function fromGgufValues(source: TensorSource): TensorSource {
       const bytes = await source.bytes(name, signal);
       if (!name.endsWith(".A_log")) return bytes;
       const { dtype, file } = source.info(name);
-      if (dtype !== "F32") throw new CheckpointError(`${file}: ${ggufNames.toFile(name)} is ${dtype}, not F32`);
+      if (dtype !== "F32") throw new CheckpointError(`${file}: ${map.toFile(name)} is ${dtype}, not F32`);
       return mapFloats(bytes, (a) => {
-        if (!(a < 0)) throw new CheckpointError(`${file}: ${ggufNames.toFile(name)} holds ${a}, which is not below 0`);
+        if (!(a < 0)) throw new CheckpointError(`${file}: ${map.toFile(name)} holds ${a}, which is not below 0`);
         return Math.log(-a);
       });
     },
@@ -40,53 +50,68 @@ function mapFloats(bytes: Uint8Array, f: (x: number) => number): Uint8Array {
   return new Uint8Array(new Float32Array(bytes.slice().buffer).map(f).buffer);
 }
 
-/** A parameter as a tensor of a GGUF file. Vectors and what is not a matrix of `linear` or `gather` are F32, which is all that llama.cpp computes with. */
-export function ggufTensor(name: string, tensor: Tensor, dtype: DType): TensorToWrite {
-  const plain = tensorToWrite(ggufNames.toFile(name), tensor, dtype);
-  if (name.endsWith(".conv1d.weight")) return { ...plain, shape: [tensor.shape[0]!, tensor.shape[2]!] }; // [dInner, dConv]
-  if (!name.endsWith(".A_log")) return plain;
-  return { ...plain, bytes: async () => mapFloats(await plain.bytes(), (log) => -Math.exp(log)) };
+/**
+ * A model's parameters as tensors of a GGUF file, under the names of `map`; weights in `dtype`. Vectors, the convolution and A stay in
+ * F32, which is all that llama.cpp computes with.
+ */
+export function ggufTensors(model: Module, map: KeyMap, dtype: DType): TensorToWrite[] {
+  return [...model.namedParameters()].map(([name, parameter]) => {
+    const plain = tensorToWrite(map.toFile(name), parameter.value, parameter.dtypeIn(dtype));
+    const [rows, , width] = parameter.shape as [number, number, number];
+    if (name.endsWith(".conv1d.weight")) return { ...plain, shape: [rows, width] }; // [dInner, dConv]
+    if (!name.endsWith(".A_log")) return plain;
+    return { ...plain, bytes: async () => mapFloats(await plain.bytes(), (log) => -Math.exp(log)) };
+  });
+}
+
+/** What the keys of every architecture begin with. Throws ConfigError for a dtype that GGUF has not. */
+export function generalKeys(architecture: string, dtype: DType, name: string): GgufEntries {
+  const fileType = fileTypes[dtype];
+  if (fileType === undefined) throw new ConfigError(`GGUF: llama.cpp has no weights in ${dtype}`);
+  return {
+    "general.architecture": architecture,
+    "general.type": "model",
+    "general.name": name,
+    "general.file_type": { uint32: fileType },
+    "general.quantization_version": { uint32: 2 },
+  };
+}
+
+export interface GgufOptions {
+  /** Of the weights: float32 by default, f16, bf16 or q8_0. */
+  readonly dtype?: DType;
+  /** As of the checkpoint; none for models that read bytes. */
+  readonly tokenizer?: Checkpoint["tokenizer"];
+  /** For people. */
+  readonly name?: string;
 }
 
 /**
  * A model as a GGUF file that llama.cpp runs.
- * @param options - dtype of the weights: float32, f16, bf16 or q8_0; tokenizer: as of the checkpoint, none for bytes; name: for people
- * Throws ConfigError for what llama.cpp's Mamba has not, UnsupportedError for a tokenizer that is not written.
+ * Throws ConfigError for what llama.cpp's Mamba has not; writing it throws UnsupportedError for a tokenizer that is not translated.
  */
 export function mambaGguf(
   model: Mamba,
-  {
-    dtype = "float32",
-    tokenizer,
-    name = "mamba",
-  }: { readonly dtype?: DType; readonly tokenizer?: Checkpoint["tokenizer"]; readonly name?: string } = {},
+  { dtype = "float32", tokenizer, name = "mamba" }: GgufOptions = {},
 ): GgufToWrite {
   return {
-    metadata: keys(model.config, dtype, name),
+    metadata: { ...generalKeys("mamba", dtype, name), ...keys(model.config) },
     tokenizer: { of: tokenizer, vocabSize: model.config.vocabSize },
-    tensors: [...model.namedParameters()].map(([parameterName, parameter]) =>
-      ggufTensor(parameterName, parameter.value, parameter.dtypeIn(dtype)),
-    ),
+    tensors: ggufTensors(model, ggufNames, dtype),
   };
 }
 
-function keys(config: ResolvedMambaConfig, dtype: DType, name: string): GgufEntries {
+function keys(config: ResolvedMambaConfig): GgufEntries {
   const { dModel, dInner, innerNorm } = config;
   const refuse = (what: string): never => {
     throw new ConfigError(`GGUF: llama.cpp's Mamba has ${what}`, { hint: "write safetensors" });
   };
-  const fileType = fileTypes[dtype] ?? refuse(`no weights in ${dtype}`);
   if (config.norm !== "rms") refuse("no layer norms");
   if (config.bias) refuse("no biases of its projections");
   if (!config.convBias) refuse("no convolution without a bias");
   if (innerNorm === "weighted") refuse("no weights in its norms of dt, B and C");
   if (dInner !== 2 * dModel) refuse(`twice as many channels as its width, this model ${dInner} for ${dModel}`);
   return {
-    "general.architecture": "mamba",
-    "general.type": "model",
-    "general.name": name,
-    "general.file_type": { uint32: fileType },
-    "general.quantization_version": { uint32: 2 },
     "mamba.context_length": { uint32: CONTEXT_LENGTH },
     "mamba.embedding_length": { uint32: dModel },
     "mamba.feed_forward_length": { uint32: 0 },

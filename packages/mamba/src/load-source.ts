@@ -1,7 +1,7 @@
 import { type KeyMap, renameSource, type TensorSource } from "@mamba-ts/checkpoint";
 import { detectNaming, ggufNames } from "./checkpoint-names.js";
 import type { MambaConfig } from "./config.js";
-import { fromGgufValues } from "./gguf.js";
+import { fromGguf } from "./gguf.js";
 import { parseConfig } from "./hf-config.js";
 import { type LoadOptions, loadParameters } from "./load-parameters.js";
 import { Mamba } from "./model.js";
@@ -20,8 +20,7 @@ export async function loadMambaFrom(json: unknown, file: TensorSource, options: 
 
 function underModelNames(file: TensorSource): { readonly map: KeyMap; readonly source: TensorSource } {
   const map = detectNaming(file);
-  const renamed = renameSource(file, map);
-  return { map, source: map === ggufNames ? fromGgufValues(renamed) : renamed };
+  return { map, source: map === ggufNames ? fromGguf(file, map) : renameSource(file, map) };
 }
 
 /** The configuration that `loadMambaFrom` gives a model. */

@@ -1,5 +1,5 @@
-export { detectNaming, type Naming, namings } from "./checkpoint-names.js";
-export { mambaGguf } from "./gguf.js";
+export { detectNaming, ggufLayerNames, type Naming, namings } from "./checkpoint-names.js";
+export { fromGguf, type GgufOptions, generalKeys, ggufTensors, mambaGguf } from "./gguf.js";
 export { parseConfig, toStateSpacesConfig, toTransformersConfig, transformersConfigText } from "./hf-config.js";
 export { type Loaded, type LoadedMamba, type LoadMambaOptions, loadMamba, loadWith } from "./load-mamba.js";
 export { type LoadNames, type LoadOptions, type LoadProgress, loadParameters } from "./load-parameters.js";

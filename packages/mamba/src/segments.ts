@@ -64,6 +64,7 @@ function flatten(segments: SegmentIds, batch: number, length: number): Int32Arra
 
 /** The hidden state of each row's last token that is no padding: [batch, 1, width]. A row of padding alone gives its last position. */
 export function lastRealTokens(hidden: Tensor, { batch, length, ids }: SegmentPlan): Tensor {
+  if (length === 1) return hidden;
   const width = hidden.shape[2]!;
   const at = Int32Array.from({ length: batch }, (_, b) => {
     let t = length - 1;

@@ -76,6 +76,7 @@ export class MoEMambaBlock extends Module {
     this.#mamba = mamba;
   }
 
+  /** The stream [batch, length, dModel] after the Mamba layer and the experts, the Mamba layer's state, and how the router chose. */
   forward(
     stream: Stream,
     state: LayerState | undefined,

@@ -20,6 +20,8 @@ export interface LinearOptions {
   /** Of the weight; PyTorch's default if absent. */
   readonly init?: Initialiser;
   readonly biasInit?: Initialiser;
+  /** Whether the weight may be stored in blocks (`q8_0`); true by default. */
+  readonly inBlocks?: boolean;
 }
 
 /** y = x weight^T + bias, weight [outFeatures, inFeatures]. */
@@ -27,9 +29,13 @@ export class Linear extends Module {
   readonly weight: Parameter;
   readonly bias?: Parameter;
 
-  constructor(inFeatures: number, outFeatures: number, { bias = false, init, biasInit }: LinearOptions = {}) {
+  constructor(
+    inFeatures: number,
+    outFeatures: number,
+    { bias = false, init, biasInit, inBlocks = true }: LinearOptions = {},
+  ) {
     super();
-    this.weight = new Parameter([outFeatures, inFeatures], { init: init ?? fanInUniform(inFeatures), inBlocks: true });
+    this.weight = new Parameter([outFeatures, inFeatures], { init: init ?? fanInUniform(inFeatures), inBlocks });
     if (bias)
       this.bias = new Parameter([outFeatures], { init: biasInit ?? constant(0), decay: false, keepFloat32: true });
   }

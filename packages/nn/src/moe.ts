@@ -100,7 +100,8 @@ export class MoE extends Module {
       if (!Number.isInteger(n) || n < 1)
         throw new ConfigError(`mixture of experts: ${name} is ${n}, not a positive integer`);
     if (topK > experts) throw new ConfigError(`mixture of experts: ${topK} experts per token of ${experts} in all`);
-    this.router = new Linear(width, experts, routerInit === undefined ? {} : { init: routerInit });
+    // A rounding there sends tokens to other experts.
+    this.router = new Linear(width, experts, { ...(routerInit && { init: routerInit }), inBlocks: false });
     this.experts = new Experts(options);
     this.#options = options;
   }

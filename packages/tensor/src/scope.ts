@@ -8,23 +8,23 @@ export interface TensorOwner {
 }
 
 class Scope {
-  readonly tensors = new Set<Tensor>();
+  readonly tensors: Set<Tensor> = new Set();
   constructor(readonly parent: Scope | undefined) {}
 }
 
 let innermost: Scope | undefined;
-const owners = new WeakMap<Tensor, Scope>();
 
 /** Gives a new tensor to the innermost scope, if one is open. */
 export function adopt(tensor: Tensor): void {
   if (innermost === undefined) return;
   innermost.tensors.add(tensor);
-  owners.set(tensor, innermost);
+  tensor.scope = innermost;
 }
 
 /** Takes a tensor out of its scope. */
 export function disown(tensor: Tensor): void {
-  owners.get(tensor)?.tensors.delete(tensor);
+  tensor.scope?.tensors.delete(tensor);
+  tensor.scope = undefined;
 }
 
 /** Takes `tensor` out of every scope: from now on its owner is the caller, who disposes it. For parameters and other long-lived state. */
@@ -56,10 +56,9 @@ export function scope<T>(fn: () => Sync<T> & T): T {
     innermost = own.parent;
     for (const tensor of own.tensors) {
       if (!kept.has(tensor)) tensor.releaseOwner();
-      else if (own.parent === undefined) owners.delete(tensor);
       else {
-        own.parent.tensors.add(tensor);
-        owners.set(tensor, own.parent);
+        own.parent?.tensors.add(tensor);
+        tensor.scope = own.parent;
       }
     }
   }

@@ -33,6 +33,8 @@ export class Tensor {
   readonly id = nextId++;
   /** Owners: the scope or user that made it, and every open tape that saved it. */
   holds = 1;
+  /** The open scope it belongs to. Only scope.ts sets it: a field, since a weak map of every tensor made costs more than many a kernel's launch. */
+  scope: { readonly tensors: Set<Tensor> } | undefined;
   #storage: Storage;
   #freedAt: Error | undefined;
   #owned = true;
@@ -141,6 +143,7 @@ export class Tensor {
     drop(old);
   }
 
+  /** Throws DisposedError once the tensor has been freed. */
   assertLive(): void {
     if (this.holds > 0) return;
     throw new DisposedError(`tensor ${this.dtype} ${show(this.shape)} was used after it had been freed`, {

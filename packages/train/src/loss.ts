@@ -33,14 +33,19 @@ export function languageModelLoss<S extends CarriedState>(
 ): LossResult<S> {
   const inputs = tokens.map((row) => row.subarray(0, row.length - 1));
   const ids = segments?.map((row) => row.subarray(0, row.length - 1));
-  const targets = tokens.flatMap((row, r) =>
-    Array.from(row.subarray(1), (id, t) => (wanted?.[r]?.[t + 1] !== 0 && isTarget(segments?.[r], t + 1) ? id : -1)),
-  );
-  const counted = targets.reduce((n, id) => n + (id >= 0 ? 1 : 0), 0);
+  const targets = new Int32Array(inputs.reduce((n, row) => n + row.length, 0));
+  let [at, counted] = [0, 0];
+  tokens.forEach((row, r) => {
+    for (let t = 1; t < row.length; t++) {
+      const id = wanted?.[r]?.[t] !== 0 && isTarget(segments?.[r], t) ? row[t]! : -1;
+      if (id >= 0) counted++;
+      targets[at++] = id;
+    }
+  });
   const result = model.forward(inputs, { logits: "none", train, recompute, state, segments: ids, dtype });
   const { hidden, penalty } = result; // [batch, length, dModel]
   const rows = reshape(hidden, [targets.length, hidden.shape.at(-1)!]);
-  const losses = linearCrossEntropy(rows, model.headWeight, tensor(hidden.backend, Int32Array.from(targets)));
+  const losses = linearCrossEntropy(rows, model.headWeight, tensor(hidden.backend, targets));
   const loss = div(sum(losses), Math.max(1, counted));
   return { loss: penalty === undefined ? loss : add(loss, penalty), targets: counted, state: result.state };
 }

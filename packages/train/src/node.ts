@@ -42,6 +42,7 @@ export async function saveTraining<S extends CarriedState>(
 
 /**
  * Brings a run to where `saveTraining` left it.
+ * @param options - sameRun: whether a checkpoint that was saved under another fingerprint may be gone on from
  * @returns the notes that were saved with it
  * @throws CheckpointError, and nothing has changed, if the file does not belong to this run
  */
@@ -49,12 +50,13 @@ export async function resumeTraining<S extends CarriedState>(
   path: string,
   trainer: TrainingState<S>,
   fingerprint: string,
+  { sameRun = (saved) => saved === fingerprint }: { readonly sameRun?: (saved: string) => boolean } = {},
 ): Promise<string> {
   const source = await openSafetensorsFile(path);
   try {
     const { format, step, fingerprint: saved, notes = "" } = source.metadata;
     if (format !== FORMAT || !/^\d+$/.test(step ?? "")) throw new CheckpointError(`${path} is no training checkpoint`);
-    if (saved !== fingerprint)
+    if (saved === undefined || !sameRun(saved))
       throw new CheckpointError(`${path} belongs to another run:\n  saved   ${saved}\n  current ${fingerprint}`, {
         hint: "resume with the options the run was started with, or start afresh in another folder",
       });

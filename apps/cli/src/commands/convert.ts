@@ -7,10 +7,7 @@ import type { Naming } from "@mamba-ts/mamba/load";
 import { familyOf } from "../lib/family.js";
 import { withCheckpoint } from "../lib/model.js";
 import { bytes, type Output } from "../lib/output.js";
-
-/** Formats that weights are stored in. */
-export const weightDtypes = ["float32", "bf16", "f16", "q8_0"] as const;
-export type WeightDType = (typeof weightDtypes)[number];
+import type { WeightDType } from "../lib/weight-dtypes.js";
 
 export interface ConvertOptions {
   readonly model: string;

@@ -9,6 +9,7 @@ import { openModel, vocabSizeOf, withCheckpoint } from "../lib/model.js";
 import { namingWeights } from "../lib/non-finite.js";
 import { count, duration, type Output } from "../lib/output.js";
 import { openTexts, textOf } from "../lib/text-files.js";
+import type { WeightDType } from "../lib/weight-dtypes.js";
 import { score } from "./train-images.js";
 
 export interface EvalOptions {
@@ -16,6 +17,7 @@ export interface EvalOptions {
   readonly text?: string;
   readonly lambada?: string;
   readonly images?: string;
+  readonly dtype?: WeightDType;
   readonly limit: number;
   readonly chunk: number;
 }
@@ -30,7 +32,7 @@ export async function evalModel(options: EvalOptions, context: Context): Promise
   const given = [options.text, options.lambada, options.images].filter((path) => path !== undefined);
   if (given.length !== 1) throw new InvalidArgumentError("eval: give one of --text, --lambada and --images");
   if (options.images !== undefined) return evalImages(options.model, options.images, context);
-  const { model, tokenizer } = await openModel(options.model, context.backend, context);
+  const { model, tokenizer } = await openModel(options.model, context.backend, context, options.dtype);
   try {
     await namingWeights(model, () =>
       options.text !== undefined

@@ -5,9 +5,11 @@ import type { TextModel } from "../lib/family.js";
 import { openModel } from "../lib/model.js";
 import { namingWeights } from "../lib/non-finite.js";
 import type { Output } from "../lib/output.js";
+import type { WeightDType } from "../lib/weight-dtypes.js";
 
 export interface GenerateCommandOptions {
   readonly model: string;
+  readonly dtype?: WeightDType;
   readonly prompt?: string;
   readonly promptTokens?: number[];
   readonly maxTokens: number;
@@ -26,7 +28,7 @@ export async function generateText(
 ): Promise<void> {
   if ((options.prompt === undefined) === (options.promptTokens === undefined))
     throw new InvalidArgumentError("generate: give either --prompt or --prompt-tokens");
-  const { model, tokenizer } = await openModel(options.model, backend, { output, signal });
+  const { model, tokenizer } = await openModel(options.model, backend, { output, signal }, options.dtype);
   try {
     await namingWeights(model, () => stream(options, model, tokenizer, { backend, output, signal }));
   } finally {

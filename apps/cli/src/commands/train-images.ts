@@ -1,26 +1,31 @@
-import { appendFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type Backend, NonFiniteError, UnsupportedError } from "@mamba-ts/backend";
+import { type Backend, UnsupportedError } from "@mamba-ts/backend";
 import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
-import { fromHost, Rng, scope, valueAndGrad } from "@mamba-ts/tensor";
-import { AdamW, cosineSchedule, squaredNorm } from "@mamba-ts/train";
+import { fromHost, Rng, scope } from "@mamba-ts/tensor";
+import { AdamW, cosineSchedule, gradientStep } from "@mamba-ts/train";
+import { resumeTraining, saveTraining } from "@mamba-ts/train/node";
 import { classificationLoss, VisionMamba, type VisionMambaConfig } from "@mamba-ts/vision-mamba";
 import { toVimConfig, visionMambaTensors } from "@mamba-ts/vision-mamba/load";
-import { type LabelledImages, pick, readImages } from "../lib/image-files.js";
+import { fingerprintOf, hashOfImages } from "../lib/fingerprint.js";
+import { expectLabels, type LabelledImages, pick, readImages } from "../lib/image-files.js";
 import { readConfig } from "../lib/new-model.js";
 import { count, type Output } from "../lib/output.js";
-import { makeFolder } from "../lib/run-log.js";
+import { openFolder, RunLog } from "../lib/run-log.js";
 import type { TrainOptions } from "./train.js";
 
-/** Trains a Vision Mamba on the images of safetensors files. Throws UnsupportedError for what only text has: resuming, carried states. */
+/**
+ * Trains a Vision Mamba on the images of safetensors files; Ctrl-C saves, --resume goes on to the same numbers.
+ * Throws UnsupportedError for what only text has: carried states.
+ */
 export async function trainImages(
   options: TrainOptions,
   { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
 ): Promise<void> {
-  for (const name of ["resume", "carry", "recompute"] as const)
-    if (options[name]) throw new UnsupportedError(`train: --${name} is not there for images`);
+  for (const name of ["carry", "recompute", "reschedule"] as const)
+    if (options[name] === true) throw new UnsupportedError(`train: --${name} is not there for images`);
   if (options.accumulate !== 1) throw new UnsupportedError("train: --accumulate is not there for images");
-  const { dModel, nLayer, dState, steps, batch, seed, out } = options;
+  const { dModel, nLayer, dState, steps, batch, seed, out, clip } = options;
   const images = await readImages(options.data[0]!, backend);
   const valid = options.valid === undefined ? undefined : await readImages(options.valid, backend);
   const [total, channels, height, width] = images.shape;
@@ -38,50 +43,60 @@ export async function trainImages(
     ...extra,
   };
   using model = VisionMamba.create(config, { backend, seed });
+  if (valid !== undefined) expectLabels(options.valid!, valid, model.config.nClasses);
   using optimizer = new AdamW(model, { weightDecay: options.weightDecay });
   const schedule = cosineSchedule({ peak: options.lr, final: options.finalLr, warmup: options.warmup, total: steps });
-  await makeFolder(out);
-  const log = join(out, "training.jsonl");
-  await atomicWrite(
-    log,
-    `${JSON.stringify({ run: { config, images: total, steps, batch, seed, backend: backend.name } })}\n`,
-  );
+  const fingerprint = fingerprintOf(options, config, hashOfImages(images));
+  const checkpoint = join(out, "training.safetensors");
+  const log = new RunLog(out);
+  await openFolder(out, options.resume);
+  if (options.resume && existsSync(checkpoint)) {
+    await resumeTraining(checkpoint, { optimizer }, fingerprint);
+    await log.rewind(optimizer.step);
+    output.note(`resumed after step ${optimizer.step}`);
+  } else await log.start({ fingerprint, images: total, backend: backend.name, device: backend.device });
   output.note(
     `${count(model.parameterCount)} parameters, ${count(total)} images of ${nClasses} classes, ${backend.device}`,
   );
+  const save = async (): Promise<void> => {
+    await saveTraining(checkpoint, { optimizer }, fingerprint);
+    await saveSafetensors(join(out, "model.safetensors"), visionMambaTensors(model), { metadata: { format: "pt" } });
+    await atomicWrite(
+      join(out, "config.json"),
+      `${JSON.stringify(toVimConfig(model.config), null, 2)}
+`,
+    );
+  };
+  const first = optimizer.step;
   try {
-    while (optimizer.step < steps) {
+    const end = Math.min(steps, options.stopAfter ?? steps);
+    while (optimizer.step < end) {
       signal.throwIfAborted();
+      const began = performance.now();
+      // Drawn by the step: what a resumed run draws is the same.
       const rng = new Rng(seed, optimizer.step * (nLayer + 2));
       const part = pick(images, Array.from(rng.integers(batch, total)));
-      const { value, gradients } = scope(() => {
-        const { x, y } = upload(part, backend);
-        return valueAndGrad(
-          () => ({ loss: classificationLoss(model.forward(x, { train: true, rng }).logits, y) }),
-          optimizer.parameters.map((p) => p.value),
-        );
-      });
-      const squares = squaredNorm(gradients);
-      try {
-        const [loss, norm] = [await value.loss.item(), Math.sqrt(await squares.item())];
-        if (!Number.isFinite(loss) || !Number.isFinite(norm))
-          throw new NonFiniteError(`training step ${optimizer.step + 1}: loss ${loss}, gradient norm ${norm}`);
-        optimizer.update(gradients, schedule(optimizer.step), Math.min(1, options.clip / (norm + 1e-6)));
-        const step = optimizer.step;
-        const check = valid !== undefined && (step % options.evalEvery === 0 || step === steps);
-        const validation = check ? (await score(model, valid)).accuracy : undefined;
-        const line = { step, loss, gradientNorm: norm, ...(validation === undefined ? {} : { validation }) };
-        await appendFile(log, `${JSON.stringify(line)}\n`);
-        output.progress(`step ${step}/${steps}: loss ${loss.toFixed(4)}`);
-        if (output.json) output.result("", line);
-      } finally {
-        for (const t of [value.loss, squares, ...gradients]) t.dispose();
-      }
+      const learningRate = schedule(optimizer.step);
+      const { loss, gradientNorm } = await gradientStep(
+        optimizer,
+        () => {
+          const { x, y } = upload(part, backend);
+          return classificationLoss(model.forward(x, { train: true, rng }).logits, y);
+        },
+        { learningRate, clip },
+      );
+      const { step } = optimizer;
+      const isEvaluated = valid !== undefined && (step % options.evalEvery === 0 || step === steps);
+      const validation = isEvaluated ? (await score(model, valid)).accuracy : undefined;
+      const report = { step, loss, gradientNorm, learningRate, seconds: (performance.now() - began) / 1000 };
+      await log.add(report, validation);
+      output.progress(`step ${step}/${steps}: loss ${loss.toFixed(4)}`);
+      if (output.json) output.result("", { ...report, ...(validation === undefined ? {} : { validation }) });
+      if (step % options.saveEvery === 0 && step < steps) await save();
     }
   } finally {
-    // Interrupted or failed, what has been learnt is kept.
-    await saveSafetensors(join(out, "model.safetensors"), visionMambaTensors(model), { metadata: { format: "pt" } });
-    await atomicWrite(join(out, "config.json"), `${JSON.stringify(toVimConfig(model.config), null, 2)}\n`);
+    // Interrupted or failed, what has been learnt is kept; resuming goes on to the same numbers.
+    if (optimizer.step > first || (signal.aborted && !existsSync(checkpoint))) await save();
   }
   output.result(`saved to ${out}`, { out, step: optimizer.step });
 }

@@ -1,7 +1,6 @@
-import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type Backend, InvalidArgumentError } from "@mamba-ts/backend";
+import type { Backend } from "@mamba-ts/backend";
 import type { ByteSource } from "@mamba-ts/byte-io";
 import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import {
@@ -15,9 +14,10 @@ import {
 } from "@mamba-ts/train";
 import { resumeTraining, saveTraining } from "@mamba-ts/train/node";
 import type { TextModel, TextState } from "../lib/family.js";
+import { fingerprintOf, hashOf, sameButSchedule } from "../lib/fingerprint.js";
 import { type NewModel, type NewModelOptions, newModel } from "../lib/new-model.js";
 import { count, duration, type Output } from "../lib/output.js";
-import { makeFolder, RunLog } from "../lib/run-log.js";
+import { openFolder, RunLog } from "../lib/run-log.js";
 import { openTexts } from "../lib/text-files.js";
 
 export interface TrainOptions extends NewModelOptions {
@@ -40,34 +40,10 @@ export interface TrainOptions extends NewModelOptions {
   readonly evalBytes: number;
   readonly saveEvery: number;
   readonly resume: boolean;
-}
-
-/** Everything the numbers of a run depend on; a checkpoint belongs to the run with the same one. */
-export function fingerprintOf(options: TrainOptions, config: object, dataHash: string): string {
-  const { batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry } = options;
-  return JSON.stringify({
-    config,
-    data: dataHash,
-    batch,
-    length,
-    accumulate,
-    steps,
-    lr,
-    finalLr,
-    warmup,
-    weightDecay,
-    clip,
-    seed,
-    carry,
-  });
-}
-
-/** A hash of the whole corpus, read in pieces. */
-export async function hashOf(source: ByteSource): Promise<string> {
-  const hash = createHash("sha256");
-  const piece = 2 ** 22;
-  for (let at = 0; at < source.size; at += piece) hash.update(await source.read(at, Math.min(piece, source.size - at)));
-  return hash.digest("hex");
+  /** Resume under another schedule. */
+  readonly reschedule?: boolean;
+  /** Save and end after this step, as if interrupted. */
+  readonly stopAfter?: number;
 }
 
 interface Context {
@@ -126,14 +102,12 @@ async function trainOn(
     const isEvaluated = (step: number): boolean =>
       valid !== undefined && step > 0 && (step % options.evalEvery === 0 || step === options.steps);
     const checkpoint = join(options.out, "training.safetensors");
-    if (!options.resume && existsSync(checkpoint))
-      throw new InvalidArgumentError(`${options.out} holds a training run already`, {
-        hint: "--resume goes on with it; or give another folder as --out",
-      });
-    await makeFolder(options.out);
+    await openFolder(options.out, options.resume);
     if (options.resume && existsSync(checkpoint)) {
-      await resumeTraining(checkpoint, trainer, fingerprint);
+      const sameRun = (saved: string) => sameButSchedule(saved, fingerprint);
+      await resumeTraining(checkpoint, trainer, fingerprint, options.reschedule === true ? { sameRun } : {});
       await log.rewind(trainer.step);
+      if (options.reschedule === true) await log.reschedule(trainer.step, options);
       output.note(`resumed after step ${trainer.step}`);
       // The run may have been stopped between a step and its evaluation.
       if (isEvaluated(trainer.step) && !(await log.hasValidation(trainer.step))) {
@@ -158,7 +132,8 @@ async function trainOn(
     const began = performance.now();
     const first = trainer.step;
     try {
-      while (trainer.step < options.steps) {
+      const end = Math.min(options.steps, options.stopAfter ?? Number.POSITIVE_INFINITY);
+      while (trainer.step < end) {
         const report = await trainer.update(signal);
         const isLast = report.step === options.steps;
         let validation: number | undefined;

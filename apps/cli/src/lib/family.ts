@@ -5,7 +5,7 @@ import { tensorToWrite } from "@mamba-ts/checkpoint";
 import type { GgufToWrite } from "@mamba-ts/checkpoint/gguf";
 import type { GenerationState, GenerativeModel } from "@mamba-ts/generate";
 import { Jamba } from "@mamba-ts/jamba";
-import { jambaConfigText, loadJambaFrom, parseJambaConfig, unstackExperts } from "@mamba-ts/jamba/load";
+import { jambaConfigOf, jambaConfigText, jambaGguf, loadJambaFrom, unstackExperts } from "@mamba-ts/jamba/load";
 import { Mamba, type SegmentIds } from "@mamba-ts/mamba";
 import {
   detectNaming,
@@ -134,15 +134,20 @@ const mambabyte: TextFamily = {
 const jamba: TextFamily = {
   kind: "text",
   name: "jamba",
-  describe(json) {
-    const model = new Jamba(parseJambaConfig(json));
+  describe(json, source) {
+    const model = new Jamba(jambaConfigOf(json, source));
     const { mamba: inner, ...config } = model.config;
     const shown = { ...config, dState: inner.dState, dConv: inner.dConv, dInner: inner.dInner, dtRank: inner.dtRank };
-    return { config: shown, naming: "transformers", model, stateBytes: (length) => model.stateBytes(1, length) };
+    return {
+      config: shown,
+      naming: source.has("token_embd.weight") ? "gguf" : "transformers",
+      model,
+      stateBytes: (length) => model.stateBytes(1, length),
+    };
   },
   load: loadJambaFrom,
   write: (name, tensor, _, dtype) => unstackExperts(name, tensor, dtype),
-  gguf: noGguf,
+  gguf: (model, options) => jambaGguf(model as unknown as Jamba, options),
   configText(model, naming, dtype) {
     only(naming, "transformers");
     return jambaConfigText((model as unknown as Jamba).config, dtype);

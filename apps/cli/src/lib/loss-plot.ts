@@ -3,6 +3,8 @@ export interface LogLine {
   readonly step?: number;
   readonly loss?: number;
   readonly validation?: number;
+  /** The schedule that the steps after this line follow. */
+  readonly rescheduled?: object;
 }
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [720, 360, 56, 44, 28, 16];

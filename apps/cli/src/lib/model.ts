@@ -16,7 +16,8 @@ export interface Loaded {
 export async function openModel(
   path: string,
   backend: Backend,
-  { output, signal, dtype }: { output: Output; signal: AbortSignal; dtype?: DType },
+  { output, signal }: { output: Output; signal: AbortSignal },
+  dtype?: DType,
 ): Promise<Loaded> {
   const { model, tokenizer } = await loadWith(
     (json, source, options) => expectText(familyOf(json, source)).load(json, source, options),
@@ -29,6 +30,8 @@ export async function openModel(
         output.progress(`loading ${loadedTensors}/${totalTensors} tensors, ${bytes(backend.memory().liveBytes)}`),
     },
   );
+  const dtypes = new Set([...model.namedParameters()].map(([, parameter]) => parameter.value.dtype));
+  if (dtypes.size > 1) output.note(`weights in ${[...dtypes].sort().reverse().join(" and ")}`);
   if (tokenizer !== undefined) return { model, tokenizer };
   const vocabSize = vocabSizeOf(model);
   if (vocabSize >= 256 && vocabSize <= 264) return { model, tokenizer: new ByteTokenizer() };

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { appendFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { InvalidArgumentError } from "@mamba-ts/backend";
@@ -5,12 +6,22 @@ import { atomicWrite, writeError } from "@mamba-ts/checkpoint/node";
 import type { StepReport } from "@mamba-ts/train";
 import { type LogLine, lossPlot } from "./loss-plot.js";
 
-/** Makes a run's folder. Throws InvalidArgumentError where none can be. */
-export async function makeFolder(path: string): Promise<void> {
+/** What the learning rate follows: `mamba train`'s options of these names. */
+type Schedule = { readonly [K in "steps" | "lr" | "finalLr" | "warmup"]: number };
+
+/** Makes a run's folder. Throws InvalidArgumentError where none can be, or where there is a run that is not to be resumed. */
+export async function openFolder(path: string, resume: boolean): Promise<void> {
+  if (!resume && existsSync(join(path, "training.safetensors")))
+    throw new InvalidArgumentError(`${path} holds a training run already`, {
+      hint: "--resume goes on with it; or give another folder as --out",
+    });
   await mkdir(path, { recursive: true }).catch((cause: Error) => {
     throw new InvalidArgumentError(`--out ${path} cannot be made: ${cause.message}`, { cause });
   });
 }
+
+/** What is logged of a step. */
+export type Logged = Pick<StepReport, "step" | "loss" | "gradientNorm" | "learningRate" | "seconds">;
 
 /** The log of a run: one JSON object per line, the first describing the run. */
 export class RunLog {
@@ -26,7 +37,7 @@ export class RunLog {
 
   /** Adds a step. Throws CheckpointError naming the file if it cannot be written. */
   async add(
-    { step, loss, gradientNorm, learningRate, seconds }: StepReport,
+    { step, loss, gradientNorm, learningRate, seconds }: Logged,
     validation: number | undefined,
   ): Promise<void> {
     const line = {
@@ -40,6 +51,12 @@ export class RunLog {
     await appendFile(this.#path, `${JSON.stringify(line)}\n`).catch((cause: unknown) => {
       throw writeError(this.#path, cause);
     });
+  }
+
+  /** Notes that the steps from here on follow another schedule. */
+  async reschedule(after: number, schedule: Schedule): Promise<void> {
+    const { steps, lr, finalLr, warmup } = schedule;
+    await this.#write([...(await this.lines()), { rescheduled: { after, steps, lr, finalLr, warmup } }]);
   }
 
   async hasValidation(step: number): Promise<boolean> {

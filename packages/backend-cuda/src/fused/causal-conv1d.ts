@@ -10,6 +10,8 @@ type Args = Parameters<Op["forward"]>[0];
 const FILE = "causal_conv1d";
 /** Sums that a thread of `conv_weights` keeps in registers. */
 const MAX_WIDTH = 8;
+/** Channels a thread takes where it keeps their window in registers. */
+const LANES = 4;
 
 interface Results {
   readonly y?: CudaBuf;
@@ -33,12 +35,64 @@ function convStruct(device: CudaDevice, args: Args, d: CausalConv1dDescriptor, r
   ];
 }
 
-function backward(
+/** Tokens a thread takes one after the other, where the kernels with the window in registers take the case; else undefined. */
+function runLength(device: CudaDevice, args: Args, d: CausalConv1dDescriptor): number | undefined {
+  const { batch, length, channels, width, hasMarks } = d;
+  const isAligned = channels % LANES === 0 && args.x.rowStride % LANES === 0 && args.x.offset % LANES === 0;
+  if (hasMarks || length === 0 || width < 2 || width > 4 || !isAligned) return undefined;
+  const wanted = Math.floor((batch * length * channels) / LANES / (1024 * device.info.multiprocessors));
+  return Math.max(Math.min(64, Math.max(16, wanted)), Math.ceil((batch * length) / 60_000));
+}
+
+/** Launches a kernel that takes runs of tokens. */
+function runs(
+  device: CudaDevice,
+  kernel: string,
+  args: Args,
+  d: CausalConv1dDescriptor,
+  r: Results,
+  length: number,
+): void {
+  const grid = [Math.ceil(d.channels / LANES / 128), d.batch * Math.ceil(d.length / length)] as const;
+  device.launch(FILE, `${kernel}_${d.width}_${d.dtype}`, grid, [128], [...convStruct(device, args, d, r), i64(length)]);
+}
+
+type GradOutputs = { readonly [K in "y" | "finalState"]?: Operand };
+type Grads = { [K in "x" | "weight" | "bias" | "initialState"]?: Buf };
+
+/** One pass that finds everything. */
+function backwardRuns(
   device: CudaDevice,
   args: Args,
   d: CausalConv1dDescriptor,
-  gradOutputs: { readonly [K in "y" | "finalState"]?: Operand },
-): { [K in "x" | "weight" | "bias" | "initialState"]?: Buf } {
+  gradOutputs: GradOutputs,
+  run: number,
+): Grads {
+  const { batch, length, channels, width, dtype } = d;
+  const given = (x: Operand | undefined): CudaBuf | undefined => (x === undefined ? undefined : device.own(x));
+  const gx = device.alloc(batch * length * channels, dtype);
+  const gState = d.hasInitialState ? device.alloc(batch * (width - 1) * channels, dtype) : undefined;
+  const rows = batch * Math.ceil(length / run);
+  const parts = device.alloc(rows * (width + 1) * channels, "float32");
+  const [gy, gFinal] = [given(gradOutputs.y), given(gradOutputs.finalState)];
+  runs(device, "conv_backward_runs", args, d, { gy, gFinal, gx, gState, parts }, run);
+  return { x: gx, ...joined(device, parts, rows, d), ...(gState === undefined ? {} : { initialState: gState }) };
+}
+
+/** The gradients of weight and bias from parts [rows, width + 1, channels], which are freed. */
+function joined(device: CudaDevice, parts: CudaBuf, rows: number, { width, channels }: CausalConv1dDescriptor) {
+  const each = (width + 1) * channels;
+  const source = { buf: parts, offset: 0, rowStride: each, shape: [rows, each], dtype: "float32" } as const;
+  const sums = reduce(device, "sum", source, 0) as CudaBuf;
+  // [width, channels] to [channels, width]
+  const weight = transpose(device, sums, 0, width, channels);
+  const bias = device.alloc(channels, "float32");
+  if (channels > 0) device.native.copy(bias.pointer, sums.pointer + width * channels * 4, channels * 4);
+  for (const buf of [parts, sums]) device.memory.free(buf);
+  return { weight, bias };
+}
+
+function backward(device: CudaDevice, args: Args, d: CausalConv1dDescriptor, gradOutputs: GradOutputs): Grads {
   const { batch, length, channels, width, dtype } = d;
   const elements = batch * length * channels;
   const carried = batch * (width - 1) * channels;
@@ -58,23 +112,11 @@ function backward(
     1,
     Math.min(Math.ceil((batch * length) / 16), Math.ceil((8 * device.info.multiprocessors) / blocks)),
   );
-  const each = (width + 1) * channels;
-  const parts = device.alloc(rows * each, "float32");
+  const parts = device.alloc(rows * (width + 1) * channels, "float32");
   const struct = convStruct(device, args, d, { gPre, parts });
   device.launch(FILE, `conv_weights_${dtype}`, [blocks, rows], [128], struct);
-  const sums = reduce(
-    device,
-    "sum",
-    { buf: parts, offset: 0, rowStride: each, shape: [rows, each], dtype: "float32" },
-    0,
-  );
-  const own = sums as CudaBuf;
-  // [width, channels] to [channels, width]
-  const weight = transpose(device, own, 0, width, channels);
-  const bias = device.alloc(channels, "float32");
-  if (channels > 0) device.native.copy(bias.pointer, own.pointer + width * channels * 4, channels * 4);
-  for (const buf of [gPre, parts, own]) device.memory.free(buf);
-  return { x: gx, weight, bias, ...(gState === undefined ? {} : { initialState: gState }) };
+  device.memory.free(gPre);
+  return { x: gx, ...joined(device, parts, rows, d), ...(gState === undefined ? {} : { initialState: gState }) };
 }
 
 /** Kernels of /kernels/causal-conv1d: widths to 8, slices of a projection, state and marks. */
@@ -84,12 +126,20 @@ export function causalConv1d(device: CudaDevice): Op {
     forward(args, d) {
       const y = device.alloc(d.batch * d.length * d.channels, d.dtype);
       const final = device.alloc(d.batch * (d.width - 1) * d.channels, d.dtype);
+      const run = runLength(device, args, d);
+      if (run !== undefined) {
+        runs(device, "conv_forward_runs", args, d, { y, final }, run);
+        return { outputs: { y, finalState: final }, saved: [] };
+      }
       const struct = convStruct(device, args, d, { y, final });
       device.each(FILE, `conv_forward_${d.dtype}`, y.count + final.count, struct);
       return { outputs: { y, finalState: final }, saved: [] };
     },
     backward(args, d, _outputs, _saved, gradOutputs, needs) {
-      const all = Object.entries(backward(device, args, d, gradOutputs));
+      const run = gradOutputs.y === undefined ? undefined : runLength(device, args, d);
+      const all = Object.entries(
+        run === undefined ? backward(device, args, d, gradOutputs) : backwardRuns(device, args, d, gradOutputs, run),
+      );
       for (const [name, buf] of all) if (!needs.has(name as never)) device.memory.free(buf);
       return Object.fromEntries(all.filter(([name]) => needs.has(name as never)));
     },

@@ -10,10 +10,9 @@ type Weights = "float32" | "bf16" | "f16";
 const FILE = "mamba_step";
 /** Sequences up to which reading the weights is all that counts. */
 const FEW = 4;
-/** `ROWS` of the kernel: sequences that a block of `advance` takes one after the other. */
-const ROWS = 8;
-/** States that a lane of `advance` holds at most. */
-const MOST_STATES = 8;
+/** States of a channel at most, and room for dt, B and C of the sequences of a block. */
+const MOST_STATES = 256;
+const MOST_ROWS = 8;
 
 /** What the kernels hand on to one another. */
 interface Between {
@@ -48,16 +47,24 @@ function stepStruct(device: CudaDevice, args: Args, d: MambaStepDescriptor, r: R
   ];
 }
 
-/** Lanes that share a channel's states. */
-function lanesFor(dState: number): number {
-  return dState <= 8 ? 4 : dState <= 16 * MOST_STATES ? 16 : 32;
+/** Lanes that share a channel, states of each, and sequences of a block, for which there is a kernel. */
+function advanceKernel({ dState, batch }: MambaStepDescriptor): readonly [lanes: number, states: number, rows: number] {
+  if (dState <= 8) return [4, 2, 1];
+  if (dState <= 16) return [16, 1, batch > FEW ? MOST_ROWS : 1];
+  return dState <= 128 ? [16, 8, 1] : [32, 8, 1];
 }
 
 function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor, weights: Weights): void {
-  const lanes = lanesFor(d.dState);
-  const grid = [Math.ceil(d.dInner / (256 / lanes)), Math.ceil(d.batch / ROWS)] as const;
-  const shared = 4 * Math.min(ROWS, d.batch) * (d.dtRank + 2 * d.dState);
-  device.launch(FILE, `step_advance_${lanes}_${weights}`, grid, [256], struct, shared, true);
+  const [lanes, states, rows] = advanceKernel(d);
+  const grid = [Math.ceil(d.dInner / (256 / lanes)), Math.ceil(d.batch / rows)] as const;
+  const shared = 4 * Math.min(rows, d.batch) * (d.dtRank + 2 * d.dState);
+  device.launch(FILE, `step_advance_${lanes}_${states}_${rows}_${weights}`, grid, [256], struct, shared, true);
+}
+
+/** 16-byte packs of a row of in_proj a lane, where one sequence's stream is normalised by each warp; undefined for other shapes. */
+function packsFor({ batch, dModel, dConv }: MambaStepDescriptor, weights: Weights): number | undefined {
+  const each = weights === "float32" ? 4 : 8;
+  return batch === 1 && dConv <= 32 && dModel % each === 0 ? [4, 8].find((n) => 32 * n * each >= dModel) : undefined;
 }
 
 /** Four kernels, each bound by the weights it streams. */
@@ -70,15 +77,54 @@ function few(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Re
   const groups = Math.ceil(batch / each);
   const run = (kernel: string, blocks: number, threads: number, shared = 0): void =>
     device.launch(FILE, `${kernel}_${each}_${weights}`, [blocks, groups], [threads], struct, shared, true);
-  run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel);
+  const packs = packsFor(d, weights);
+  if (packs === undefined) run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel);
+  else device.launch(FILE, `step_in_project_one_${packs}_${weights}`, [Math.ceil(dInner / 4)], [128], struct, 0, true);
   run("step_x_project", width, 128);
   advance(device, struct, d, weights);
   run("step_out_project", Math.ceil(dModel / 4), 128);
   for (const buf of [u, z, y, dbc]) device.memory.free(buf);
 }
 
-/** The products by cuBLASLt, the rest in three kernels between them. */
+/** Whether the matrix units take rows of these sizes as they lie. */
+function isSkinny({ dModel, dInner, weightDtype }: MambaStepDescriptor): boolean {
+  return weightDtype !== "float32" && dModel % 32 === 0 && dInner % 32 === 0;
+}
+
+/** Five kernels, products on the matrix units with what follows them done at once. */
 function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
+  const { batch, dModel, dInner, dState, dtRank } = d;
+  const width = dtRank + 2 * dState;
+  const between = {
+    u: device.alloc(batch * dInner, "float32"),
+    z: device.alloc(batch * dInner, "float32"),
+    dbc: device.alloc(batch * width, "float32"),
+    normed: device.alloc(batch * dModel, weights),
+    uCast: device.alloc(batch * dInner, weights),
+    yCast: device.alloc(batch * dInner, weights),
+  };
+  const struct = stepStruct(device, args, d, results, between);
+  // 16 mt rows and 8 nt columns a block.
+  const run = (kernel: string, columns: number, mt: number, nt: number): void => {
+    const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
+    device.launch(FILE, `${kernel}_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
+  };
+  device.launch(FILE, `step_norm_${weights}`, [batch], [256], struct, 0, true);
+  run("step_in_project_many", 2 * dInner, 2, 4);
+  run("step_x_project_many", width, 1, 1);
+  advance(device, struct, d, weights);
+  run("step_out_project_many", dModel, 2, 2);
+  for (const buf of Object.values(between)) device.memory.free(buf);
+}
+
+/** The products by cuBLASLt, the rest in three kernels between them. */
+function manyByLibrary(
+  device: CudaDevice,
+  args: Args,
+  d: MambaStepDescriptor,
+  results: Results,
+  weights: Weights,
+): void {
   const { batch, dModel, dInner, dState, dtRank } = d;
   const width = dtRank + 2 * dState;
   const between = {
@@ -112,11 +158,14 @@ export function mambaStep(device: CudaDevice): Op {
       d.dtype === "float32" &&
       d.length === 1 &&
       stored.includes(d.weightDtype) &&
-      d.dState <= 32 * MOST_STATES &&
+      d.dState <= MOST_STATES &&
       // What a block keeps of the sequences it works on.
       FEW * d.dModel * 4 <= 2 ** 17 &&
-      ROWS * (d.dtRank + 2 * d.dState) * 4 <= 2 ** 17 &&
-      (d.batch <= FEW || (device.hasCublas && (d.weightDtype === "float32" || d.weightDtype === d.innerDtype))),
+      MOST_ROWS * (d.dtRank + 2 * d.dState) * 4 <= 2 ** 17 &&
+      (d.batch <= FEW ||
+        (isSkinny(d)
+          ? d.weightDtype === d.innerDtype
+          : device.hasCublas && (d.weightDtype === "float32" || d.weightDtype === d.innerDtype))),
     forward(args, d) {
       const { batch, dModel, dInner, dState, dConv, inPlace } = d;
       const states = inPlace
@@ -126,7 +175,7 @@ export function mambaStep(device: CudaDevice): Op {
             ssmState: device.alloc(batch * dInner * dState, "float32"),
           };
       const results = { ...states, out: device.alloc(batch * dModel, "float32") };
-      const run = batch <= FEW ? few : many;
+      const run = batch <= FEW ? few : isSkinny(d) ? many : manyByLibrary;
       run(device, args, d, results, d.weightDtype as Weights);
       const { out, convState, ssmState } = results;
       return { outputs: { out, convState, ssmState } satisfies { readonly [name: string]: Buf } };

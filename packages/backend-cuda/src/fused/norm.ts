@@ -28,6 +28,14 @@ function wide(
   return buf;
 }
 
+/** Quads of a row that a lane holds, for which there are kernels. */
+const QUADS = [2, 6, 8, 16];
+/** The smallest of them for rows that a warp can hold; undefined for others. */
+function quadsFor({ width, rows, dtype, residualDtype, hasResidual }: RmsNormDescriptor): number | undefined {
+  const isWide = (hasResidual ? residualDtype : dtype) === "float32" && dtype !== "float64";
+  return isWide && width % 4 === 0 && rows > 0 ? QUADS.find((n) => 128 * n >= width) : undefined;
+}
+
 function forward(device: CudaDevice, args: Args, d: RmsNormDescriptor, centred: boolean) {
   const { rows, width, eps, dtype, residualDtype } = d;
   const made: Buf[] = [];
@@ -37,8 +45,17 @@ function forward(device: CudaDevice, args: Args, d: RmsNormDescriptor, centred: 
   const residual = args.residual === undefined ? undefined : device.own(args.residual);
   const [weight, bias] = [wide(device, args.weight, type, made), wide(device, args.bias, type, made)];
   const parameters = [device.own(args.x!), ...[residual, weight, bias, y, sum].map((b) => pointer(b))];
-  const kernel = `norm_forward_${dtype}_${residualDtype}`;
-  device.launch("norm", kernel, [rows], [256], [...parameters, i64(width), f64(eps), i32(centred)]);
+  const quads = quadsFor(d);
+  const numbers = [i64(width), f64(eps), i32(centred)];
+  if (quads !== undefined)
+    device.launch(
+      "norm",
+      `norm_forward_rows_${quads}_${dtype}`,
+      [Math.ceil(rows / 4)],
+      [128],
+      [...parameters, i64(rows), ...numbers],
+    );
+  else device.launch("norm", `norm_forward_${dtype}_${residualDtype}`, [rows], [256], [...parameters, ...numbers]);
   for (const buf of made) device.memory.free(buf);
   return { outputs: { y, ...(sum === undefined ? {} : { sum }) }, saved: [] };
 }
@@ -67,9 +84,18 @@ function backward(
     s,
     ...[weight, given(gradOutputs.y), given(gradOutputs.sum), gs, gx, parts].map((b) => pointer(b)),
   ];
-  const kernel = `norm_backward_${dtype}_${residualDtype}`;
   const numbers = [i64([rows, width]), f64(eps), i32(centred)];
-  device.launch("norm", kernel, [blocks], [256], [...parameters, ...numbers]);
+  const quads = gradOutputs.y === undefined ? undefined : quadsFor(d);
+  if (quads !== undefined)
+    device.launch(
+      "norm",
+      `norm_backward_rows_${quads}_${centred ? "layer" : "rms"}_${dtype}`,
+      [blocks],
+      [128],
+      [...parameters, ...numbers.slice(0, 2)],
+      8 * width,
+    );
+  else device.launch("norm", `norm_backward_${dtype}_${residualDtype}`, [blocks], [256], [...parameters, ...numbers]);
   const result: Grads = {};
   if (needs.has("weight") || needs.has("bias")) {
     const shape = [blocks, 2 * width];

@@ -3,16 +3,28 @@ import type { CudaDevice } from "../device.js";
 import { f64, i64 } from "../launch.js";
 import { withDType } from "./shared.js";
 
+/** Logits a block takes, and bytes of what it finds: PART and sizeof(Part) of the kernel. */
+const PART = 2048;
+const PART_BYTES = 24;
+
 /** Draws one token a row where the logits are: see kernels/sample. */
 export function sample(device: CudaDevice): NonNullable<FusedOps["sample"]> {
   return {
     supports: ({ vocab }) => vocab > 0 && vocab < 2 ** 24,
     forward: ({ logits }, { batch, vocab, temperature, topK, topP, minP, seed, counter }) =>
       withDType(device, logits, "float32", (wide) => {
-        const token = device.alloc(batch, "int32");
-        const logprob = device.alloc(batch, "float32");
-        const numbers = [i64([vocab, topK, seed, counter]), ...[temperature, topP, minP].map(f64)];
-        device.launch("sample", "sample", [batch], [1024], [device.own(wide), token, logprob, ...numbers]);
+        const [x, token, logprob] = [device.own(wide), device.alloc(batch, "int32"), device.alloc(batch, "float32")];
+        if (topK > 0 || topP < 1 || minP > 0) {
+          const numbers = [i64([vocab, topK, seed, counter]), ...[temperature, topP, minP].map(f64)];
+          device.launch("sample", "sample", [batch], [1024], [x, token, logprob, ...numbers]);
+          return { outputs: { token, logprob } };
+        }
+        const count = Math.ceil(vocab / PART);
+        const parts = device.alloc((count * batch * PART_BYTES) / 4, "float32");
+        const draw = [x, parts, i64([vocab, seed, counter]), f64(temperature)];
+        device.launch("sample", "sample_parts", [count, batch], [256], draw);
+        device.launch("sample", "sample_join", [batch], [256], [x, parts, token, logprob, i64([vocab, count])]);
+        device.memory.free(parts);
         return { outputs: { token, logprob } };
       }),
   };

@@ -1,4 +1,4 @@
-/** The conformance suite on a machine with a GPU and without vitest: `node conformance.js [part of a case's name]`. */
+/** The conformance suite on a machine with a GPU and without vitest: `node conformance.mjs [part of a case's name] [fused|composed] [float32|float64]`. */
 import {
   allCases,
   composedOnly,
@@ -10,14 +10,17 @@ import {
 } from "@mamba-ts/backend-testing/cases";
 import { createBackend } from "../../src/index.js";
 
-const [part = ""] = process.argv.slice(2);
+const [part = "", ...only] = process.argv.slice(2);
 const nativeFolder = process.env["MAMBA_TS_CUDA_NATIVE"];
 const backend = await createBackend({ poison: true, ...(nativeFolder === undefined ? {} : { nativeFolder }) });
 console.log(backend.device);
 let [passed, failed] = [0, 0];
+const wanted = (what: string, all: readonly string[]): boolean =>
+  only.includes(what) || !all.some((x) => only.includes(x));
 for (const how of ["fused", "composed"] as const)
   for (const dtype of ["float32", "float64"] as const)
     for (const opCase of allCases) {
+      if (!wanted(how, ["fused", "composed"]) || !wanted(dtype, ["float32", "float64"])) continue;
       if (opCase.dtypes?.includes(dtype) === false || !`${opCase.op} ${opCase.name}`.includes(part)) continue;
       const subject = how === "fused" ? backend : composedOnly(backend);
       const failures = await runCase(opCase, subject, { dtype, tolerance: tolerances[dtype] });
@@ -26,7 +29,7 @@ for (const how of ["fused", "composed"] as const)
       for (const { what, message } of failures)
         console.log(`FAILED ${how} ${dtype} ${opCase.name}: ${what} ${message}`);
     }
-if (part === "") {
+if (part === "" && only.length === 0) {
   const { survivors: alive, tried } = await survivors(backend, allCases);
   console.log(`${tried} mutants, ${alive.length} survive: ${alive.map((m) => JSON.stringify(m)).join(" ")}`);
   failed += alive.length;

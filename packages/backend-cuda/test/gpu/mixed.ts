@@ -53,7 +53,8 @@ const master = await model(backend, "float32");
     ["bf16 weights", half],
     ["float32 weights", master],
   ] as const) {
-    const { logits, state } = m.forward(rows, { dtype: "bf16" });
+    const { logits, state, hidden } = m.forward(rows, { dtype: "bf16" });
+    hidden.dispose();
     const d = distance(await logits!.data(), wide);
     check(`logits, ${name}, bf16 activations`, d < 2e-2, d.toExponential(2));
     logits!.dispose();
@@ -103,6 +104,7 @@ for (const b of [1, 3, 64])
       prompt.map((row) => row.subarray(0, 12)),
       { logits: "last", dtype },
     );
+    whole.hidden.dispose();
     const state = m.createState(b);
     const tokens: Tensor = tensor(backend, new Int32Array(b));
     const step = (): Tensor =>

@@ -97,7 +97,7 @@ function convCase({
   const batch = 2;
   return {
     op: "causalConv1d",
-    name: `causalConv1d length ${length} width ${width}${bias ? " bias" : ""}${silu ? " silu" : ""}${initial ? " initial" : ""}${marks === undefined ? "" : " marks"}`,
+    name: `causalConv1d length ${length} width ${width}${channels === 5 ? "" : ` channels ${channels}`}${bias ? " bias" : ""}${silu ? " silu" : ""}${initial ? " initial" : ""}${marks === undefined ? "" : " marks"}`,
     inputs: (r) => ({
       x: r.normal([batch, length, channels]),
       weight: r.normal([channels, width]),
@@ -151,6 +151,10 @@ export const stateSpaceCases: readonly OpCase[] = [
   convCase({ length: 5, width: 1, bias: true }),
   convCase({ length: 5, width: 2 }),
   convCase({ length: 0, width: 4, initial: true }),
+  convCase({ length: 67, width: 4, channels: 8, bias: true, silu: true, initial: true }),
+  convCase({ length: 35, width: 3, channels: 12, silu: true }),
+  convCase({ length: 33, width: 2, channels: 4, bias: true, initial: true }),
+  convCase({ length: 2, width: 4, channels: 4, bias: true, initial: true }),
   convCase({ length: 9, width: 4, bias: true, silu: true, initial: true, marks: marks9 }),
   convCase({ length: 9, width: 2, marks: marks9 }),
   convCase({ length: 9, width: 1, bias: true, marks: marks9 }),

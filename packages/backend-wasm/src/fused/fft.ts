@@ -63,11 +63,12 @@ function prepare(call: Call, plan: Plan, items: number, binsPerSlot: number) {
   const plain = [n, length, padded, roots, chirp, chirp + 8 * length];
   const perSlot = 2 * (padded || length) + binsPerSlot * binsOf(n); // complex numbers in four lanes: 32 bytes
   const fitting = Math.floor(WORK_BYTES / (32 * perSlot));
-  const slots = Math.max(1, Math.min(items, 4 * call.memory.instance.threads, fitting));
+  const slots = Math.max(1, Math.min(items, 4 * call.memory.engine.threads, fitting));
   const work = call.scratch(8 * perSlot * slots);
   const words = [...plain, padded === 0 ? 0 : call.scratch(2 * padded)];
   // After the last allocation: memory that grows is another array.
-  const upload = (): void => call.memory.heap.f32.set(tables, roots / 4);
+  const upload = (): void =>
+    call.memory.engine.write(roots, new Uint8Array(tables.buffer, tables.byteOffset, tables.byteLength));
   return { words, slots, work, upload };
 }
 

@@ -38,7 +38,7 @@ export function linearCrossEntropy(memory: WasmMemory): NonNullable<FusedOps["li
         const [weight, logSums] = [call.numbers(args.weight), memory.own(saved[0]!).at];
         const gHidden = needs.has("hidden") ? call.alloc(rows * width, "float32") : undefined;
         const gWeight = needs.has("weight") ? call.alloc(vocab * width, "float32") : undefined;
-        if (gWeight !== undefined && rows === 0) memory.bytesOf(gWeight).fill(0);
+        if (gWeight !== undefined && rows === 0) memory.engine.fill(gWeight.at, gWeight.bytes, 0);
         const step = rowsPerBlock(rows, vocab);
         const logits = call.scratch(step * vocab);
         for (let r = 0; r < rows; r += step) {

@@ -62,7 +62,7 @@ function step(memory: WasmMemory, args: Args, d: MambaStepDescriptor) {
 
     const normal = call.scratch(rows * dModel);
     const [x, update] = [call.at(args.x), call.optional(args.update)];
-    if (update === 0) memory.heap.u8.copyWithin(out.at, x, x + out.bytes);
+    if (update === 0) memory.engine.copy(out.at, x, out.bytes);
     call.kernels.norm(
       ...([normal, update === 0 ? 0 : out.at, update === 0 ? x : update, update === 0 ? 0 : x] as const),
       ...([call.numbers(args.normWeight), optional(args.normBias), rows, dModel] as const),

@@ -48,7 +48,7 @@ function backward(
       if (!needs.has("x")) result.residual = whole;
       else {
         const twin = call.alloc(rows * width, "float32");
-        memory.heap.u8.copyWithin(twin.at, whole.at, whole.at + whole.bytes);
+        memory.engine.copy(twin.at, whole.at, whole.bytes);
         result.residual = twin;
       }
     }

@@ -7,7 +7,7 @@ type Args = Parameters<Op["forward"]>[0];
 type Backward = NonNullable<Op["backward"]>;
 
 /** As in kernels/selective-scan/scan.h. */
-const [TILE, CHANNELS] = [32, 16];
+const [TILE, CHANNELS, SLOTS] = [32, 16, 8];
 const [MOST_STATES, MOST_STATES_BACKWARD] = [256, 64];
 
 /** The arguments as kernels/selective-scan reads them. */
@@ -17,6 +17,13 @@ function wordsOf(call: Call, args: Args, d: SelectiveScanDescriptor): number[] {
   );
   const vectors = [args.A, args.D, args.deltaBias, args.initialState, args.marks].map((x) => call.optional(x));
   return [d.batch, d.length, d.dInner, d.dState, d.groups, d.softplus ? 1 : 0, ...rows, ...vectors];
+}
+
+/** Floats that the backward pass works with: each slot's carried states and sums, and its parts of the gradients of B and C. */
+function backwardScratch(rows: number, { dInner, dState, groups }: SelectiveScanDescriptor): number {
+  const perGroup = Math.ceil(SLOTS / groups);
+  const quads = Math.ceil(Math.ceil(dInner / groups / 4) / perGroup);
+  return groups * perGroup * (quads * 4 * (2 * dState + 2) + 2 * rows * dState);
 }
 
 function forward(memory: WasmMemory, args: Args, d: SelectiveScanDescriptor, save: boolean) {
@@ -62,7 +69,7 @@ function backward(
       grads[name] = grad;
       return grad.at;
     });
-    const scratch = call.scratch(call.kernels.scan_backward_scratch(rows, d.dInner, d.dState, d.groups) >>> 0);
+    const scratch = call.scratch(backwardScratch(rows, d));
     const given = [memory.own(saved[0]!).at, call.optional(gradOutputs.y), call.optional(gradOutputs.finalState)];
     call.kernels.selective_scan_backward(memory.words([...words, ...given, ...at, scratch]));
     return grads;

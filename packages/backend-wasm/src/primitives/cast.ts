@@ -9,7 +9,7 @@ export function cast(memory: WasmMemory, x: Operand, to: DType): Buf {
     const n = sizeOf(x.shape);
     const from = call.at(x);
     const y = call.alloc(n, to);
-    if (x.dtype === to) memory.heap.u8.copyWithin(y.at, from, from + y.bytes);
+    if (x.dtype === to) memory.engine.copy(y.at, from, y.bytes);
     else if (x.dtype === "float32") encode(call.kernels, to, y.at, from, n);
     else if (to === "float32") decode(call.kernels, x.dtype, y.at, from, n);
     else {

@@ -34,7 +34,7 @@ export function copy(memory: WasmMemory, { buf, offset, shape, strides, dtype }:
     if (dtype === "q8_0") {
       if (!isDense || offset % 32 !== 0) refuseBlocks("a strided view", dtype);
       const start = from.at + (offset / 32) * 34;
-      memory.heap.u8.copyWithin(y.at, start, start + y.bytes);
+      memory.engine.copy(y.at, start, y.bytes);
     } else move(call, dtype, shape, y.at, stridesOf(shape), from.at + offset * dtypeLayout[dtype].bytes, strides);
     return y;
   });
@@ -51,7 +51,7 @@ export function pad(memory: WasmMemory, x: Operand, axis: number, before: number
     const y = call.alloc(outer * length * inner, x.dtype);
     const first = Math.max(0, -before);
     const last = Math.min(n, length - before);
-    if (before > 0 || after > 0) memory.heap.u8.fill(0, y.at, y.at + y.bytes);
+    if (before > 0 || after > 0) memory.engine.fill(y.at, y.bytes, 0);
     if (last > first)
       move(
         call,

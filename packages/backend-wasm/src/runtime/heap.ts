@@ -1,9 +1,10 @@
+import { PAGE } from "./engine.js";
+
 /** What every block's address and size are multiples of: a cache line. */
 const UNIT = 64;
-const PAGE = 65536;
 
 /**
- * Free memory of a WebAssembly memory above `base`. Neighbouring free blocks are joined at once, and the best fitting class of sizes is
+ * Free addresses of a WebAssembly memory above `base`; the memory itself may be in another thread. Neighbouring free blocks are joined at once, and the best fitting class of sizes is
  * searched first, so that memory does not fall to pieces; blocks never move.
  */
 export class Heap {
@@ -13,18 +14,14 @@ export class Heap {
   /** Where free blocks begin, by class of size. */
   readonly #classes: Set<number>[] = [];
   #end: number;
-  u8!: Uint8Array;
-  i32!: Int32Array;
-  f32!: Float32Array;
 
   constructor(
-    readonly memory: WebAssembly.Memory,
+    readonly source: { readonly size: number; grow(pages: number): boolean },
     base: number,
     readonly limit: number,
   ) {
     const start = Math.ceil(base / UNIT) * UNIT;
-    this.#end = memory.buffer.byteLength;
-    this.#view();
+    this.#end = source.size;
     if (this.#end > start) this.#insert(start, this.#end - start);
   }
 
@@ -76,26 +73,13 @@ export class Heap {
     // A quarter more than there was, so that growing is rare.
     for (const bytes of [Math.max(missing, this.#end / 4), missing]) {
       const pages = Math.ceil(bytes / PAGE);
-      if (this.#end + pages * PAGE > this.limit) continue;
-      try {
-        this.memory.grow(pages);
-      } catch {
-        continue;
-      }
+      if (this.#end + pages * PAGE > this.limit || !this.source.grow(pages)) continue;
       const from = this.#end;
       this.#end += pages * PAGE;
-      this.#view();
       this.give(from, pages * PAGE);
       return true;
     }
     return false;
-  }
-
-  #view(): void {
-    const { buffer } = this.memory;
-    this.u8 = new Uint8Array(buffer);
-    this.i32 = new Int32Array(buffer);
-    this.f32 = new Float32Array(buffer);
   }
 
   #insert(at: number, size: number): void {

@@ -53,7 +53,6 @@ export interface Kernels {
   >;
   readonly selective_scan: Call<["y", "final", "kept", "words", "logarithmic"]>;
   readonly selective_scan_backward: Call<["words"]>;
-  readonly scan_backward_scratch: (rows: number, inner: number, state: number, groups: number) => number;
   readonly causal_conv1d: Call<["y", "final", "words"]>;
   readonly causal_conv1d_backward: Call<["gx", "gState", "gWeight", "gBias", "gy", "gFinal", "words"]>;
   readonly norm: Call<["y", "sum", "x", "residual", "weight", "bias", "rows", "width", "eps", "centred"]>;
@@ -80,29 +79,32 @@ export interface Kernels {
   readonly fft_convolution: Call<["y", "words"]>;
   readonly fft_convolution_backward: Call<["gu", "gKernel", "gy", "words"]>;
   readonly moe: Call<["y", "words"]>;
+  readonly moe_backward: Call<["words"]>;
   readonly sample: Call<["token", "logprob", "logits", "scratch", "words", "temperature", "topP", "minP"]>;
 }
 
 /** The order of gemm.cc's `Format`. */
 export const weightFormats = ["float32", "bf16", "f16", "q8_0"] as const;
 
-/** The module's functions, those that trap turned into typed errors. */
+/** The module's functions, those that trap turned into typed errors. After one nothing runs any more: other threads may be in its midst. */
 export function guarded(exports: WebAssembly.Exports): Kernels {
+  let broken: BackendError | undefined;
+  const guard =
+    (name: string, fn: (...args: number[]) => unknown) =>
+    (...args: number[]) => {
+      if (broken !== undefined && name !== "stop") throw broken;
+      try {
+        return fn(...args);
+      } catch (cause) {
+        broken = new BackendError(`wasm: kernel ${name}(${args.join(", ")}) failed: ${(cause as Error).message}`, {
+          hint: "a thread may have died; create a new backend, and report it if it happens again",
+          cause,
+        });
+        throw broken;
+      }
+    };
   const entries = Object.entries(exports).flatMap(([name, fn]) =>
     typeof fn === "function" ? [[name, guard(name, fn as (...args: number[]) => unknown)]] : [],
   );
   return Object.fromEntries(entries) as unknown as Kernels;
-}
-
-function guard(name: string, fn: (...args: number[]) => unknown): (...args: number[]) => unknown {
-  return (...args) => {
-    try {
-      return fn(...args);
-    } catch (cause) {
-      throw new BackendError(`wasm: kernel ${name}(${args.join(", ")}) failed: ${(cause as Error).message}`, {
-        hint: "a thread may have died; create a new backend, and report it if it happens again",
-        cause,
-      });
-    }
-  };
 }

@@ -9,9 +9,9 @@ import {
   type MemoryUse,
   OutOfMemoryError,
 } from "@mamba-ts/backend";
+import type { Engine } from "./engine.js";
 import { Heap } from "./heap.js";
 import type { Kernels } from "./kernels.js";
-import type { Instance } from "./module.js";
 
 export const dtypes: ReadonlySet<DType> = new Set<DType>(["float32", "bf16", "f16", "int32", "q8_0"]);
 
@@ -43,11 +43,11 @@ export class WasmMemory {
   readonly kernels: Kernels;
 
   constructor(
-    readonly instance: Instance,
+    readonly engine: Engine,
     readonly options: MemoryOptions,
   ) {
-    this.heap = new Heap(instance.memory, instance.heapBase, options.maxMemoryBytes);
-    this.kernels = instance.kernels;
+    this.heap = new Heap(engine, engine.heapBase, options.maxMemoryBytes);
+    this.kernels = engine.kernels;
   }
 
   get use(): MemoryUse {
@@ -67,7 +67,7 @@ export class WasmMemory {
     this.#live++;
     this.#liveBytes += bytes;
     // 0xff bytes are NaN in every float format, q8_0's scales included.
-    if (this.options.poison) this.heap.u8.fill(dtype === "int32" ? 0xb6 : 0xff, at, at + bytes);
+    if (this.options.poison) this.engine.fill(at, bytes, dtype === "int32" ? 0xb6 : 0xff);
     return new WasmBuf(this, dtype, count, at, bytes);
   }
 
@@ -91,16 +91,10 @@ export class WasmMemory {
     return buf;
   }
 
-  /** The bytes of a buffer, as long as the memory does not grow. */
-  bytesOf({ at, bytes }: WasmBuf): Uint8Array {
-    return this.heap.u8.subarray(at, at + bytes);
-  }
-
   /** Writes numbers where the next kernel call finds them, and returns their address. */
   words(numbers: readonly number[]): number {
     if (numbers.length > 1024) throw new InvalidArgumentError(`wasm: ${numbers.length} axes and strides, at most 1024`);
-    this.heap.i32.set(numbers, this.instance.wordsAt / 4);
-    return this.instance.wordsAt;
+    return this.engine.words(numbers);
   }
 
   /** Allows no further use. Buffers that are still live may be freed. */

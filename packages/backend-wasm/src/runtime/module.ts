@@ -1,47 +1,53 @@
 /// <reference path="../generated.d.ts" />
 import { UnsupportedError } from "@mamba-ts/backend";
-import { guarded, type Kernels } from "./kernels.js";
-import { canShareMemory, mayWait, type Stop, startWorker } from "./threads.js";
+import { type Engine, PAGE, STACK_BYTES } from "./engine.js";
+import { LocalEngine } from "./local-engine.js";
+import { RemoteEngine } from "./remote-engine.js";
+import { canShareMemory } from "./threads.js";
 
-export interface Instance {
-  readonly kernels: Kernels;
-  readonly memory: WebAssembly.Memory;
-  /** The first address that is free. */
-  readonly heapBase: number;
-  /** Where lists of numbers for the next call go. */
-  readonly wordsAt: number;
-  /** This thread included. */
-  readonly threads: number;
-  /** Whether multiply-adds are fused. */
-  readonly relaxed: boolean;
-  /** Ends the workers. */
-  stop(): void;
-}
-
-const PAGE = 65536;
-/** As the linker gives the main thread. */
-const STACK_BYTES = 2 ** 19;
-/** Code, constants, the main thread's stack, and a little to start with; the workers' stacks come on top. */
+/** Code, constants, the main thread's stack, and a little to start with; the other threads' stacks come on top. */
 const INITIAL_BYTES = 8 * 2 ** 20;
 
+export interface EngineOptions {
+  readonly maxMemoryBytes: number;
+  readonly threads: number;
+  /** Fused multiply-adds, where the engine has them. */
+  readonly relaxedSimd: boolean;
+  /** Everything in a worker of its own. */
+  readonly worker: boolean;
+}
+
 /** Compiles the kernels that this engine can run, gives them a memory, and starts workers where there are to be threads. */
-export async function instantiate(maxMemoryBytes: number, wantedThreads: number): Promise<Instance> {
+export async function startEngine({ maxMemoryBytes, threads, relaxedSimd, worker }: EngineOptions): Promise<Engine> {
   if (typeof WebAssembly === "undefined")
     throw new UnsupportedError("wasm: this engine has no WebAssembly", {
       hint: "use @mamba-ts/backend-cpu; a page's content security policy must allow 'wasm-unsafe-eval'",
     });
-  const memory = wantedThreads > 1 && canShareMemory() ? sharedMemory(maxMemoryBytes, wantedThreads) : undefined;
-  const relaxed = hasRelaxedSimd();
-  if (memory === undefined) {
-    const { default: base64 } = await (relaxed
+  const initial = (INITIAL_BYTES + (threads - 1) * STACK_BYTES) / PAGE;
+  const pages = { initial, maximum: Math.floor(maxMemoryBytes / PAGE) };
+  const shared = threads > 1 && canShareMemory() ? sharedMemory(pages) : undefined;
+  const relaxed = relaxedSimd && hasRelaxedSimd();
+  const module = await compile(await moduleText(relaxed, shared !== undefined));
+  const all = shared === undefined ? 1 : threads;
+  if (worker)
+    try {
+      return await RemoteEngine.start(module, pages, shared, all, relaxed);
+    } catch {
+      // A page's policy may forbid workers: then the work is done here, which the backend's name of its device shows.
+    }
+  return LocalEngine.start(module, shared ?? new WebAssembly.Memory(pages), all, relaxed);
+}
+
+/** The module that fits, in base64. */
+async function moduleText(relaxed: boolean, threads: boolean): Promise<string> {
+  const { default: base64 } = await (threads
+    ? relaxed
+      ? import("../../generated/relaxed-threads.js")
+      : import("../../generated/threads.js")
+    : relaxed
       ? import("../../generated/relaxed.js")
       : import("../../generated/simd.js"));
-    return start(await compile(base64), new WebAssembly.Memory(pages(maxMemoryBytes, 1)), 1, relaxed);
-  }
-  const { default: base64 } = await (relaxed
-    ? import("../../generated/relaxed-threads.js")
-    : import("../../generated/threads.js"));
-  return start(await compile(base64), memory, wantedThreads, relaxed);
+  return base64;
 }
 
 /** Whether the engine has relaxed SIMD, and with it fused multiply-adds: asked by a function of one such instruction. */
@@ -50,14 +56,10 @@ function hasRelaxedSimd(): boolean {
   return WebAssembly.validate(Uint8Array.of(...header, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11));
 }
 
-function pages(maxMemoryBytes: number, threads: number): { initial: number; maximum: number } {
-  return { initial: (INITIAL_BYTES + (threads - 1) * STACK_BYTES) / PAGE, maximum: Math.floor(maxMemoryBytes / PAGE) };
-}
-
 /** Shared memory, which some systems reserve at once: undefined where there is not as much. */
-function sharedMemory(maxMemoryBytes: number, threads: number): WebAssembly.Memory | undefined {
+function sharedMemory(pages: WebAssembly.MemoryDescriptor): WebAssembly.Memory | undefined {
   try {
-    return new WebAssembly.Memory({ ...pages(maxMemoryBytes, threads), shared: true });
+    return new WebAssembly.Memory({ ...pages, shared: true });
   } catch {
     return undefined;
   }
@@ -75,38 +77,4 @@ async function compile(base64: string): Promise<WebAssembly.Module> {
       cause,
     });
   }
-}
-
-async function start(
-  module: WebAssembly.Module,
-  memory: WebAssembly.Memory,
-  threads: number,
-  relaxed: boolean,
-): Promise<Instance> {
-  const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
-  const kernels = guarded(exports);
-  const base = (exports["__heap_base"] as WebAssembly.Global).value as number;
-  const firstStack = Math.ceil(base / PAGE) * PAGE;
-  const heapBase = firstStack + (threads - 1) * STACK_BYTES;
-  // The heap begins with a page at least: the stacks of many workers are more than there is at first.
-  const missing = heapBase + PAGE - memory.buffer.byteLength;
-  if (missing > 0) memory.grow(Math.ceil(missing / PAGE));
-  const workers: Stop[] = [];
-  if (threads > 1) {
-    kernels.set_threads(threads, mayWait() ? 1 : 0);
-    for (let i = 1; i < threads; i++)
-      workers.push(startWorker({ module, memory, stack: firstStack + i * STACK_BYTES }));
-  }
-  return {
-    kernels,
-    memory,
-    heapBase,
-    wordsAt: (exports["words_at"] as () => number)(),
-    threads,
-    relaxed,
-    stop: () => {
-      if (threads > 1) kernels.stop();
-      for (const stop of workers) stop();
-    },
-  };
 }

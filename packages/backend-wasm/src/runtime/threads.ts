@@ -1,36 +1,18 @@
-/** Threads over shared memory: worker_threads in Node, Web Workers in browsers. They are there when they are; nothing waits for them. */
-
-/** What a worker needs to serve the pool of kernels/common/pool.cc. */
-interface Start {
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
-  /** The end of the worker's own stack. */
-  readonly stack: number;
-}
-
-/** Runs in the worker. A trap there is told to the main thread, which would wait for its piece of work for ever. */
-const serve = `(start) => {
-  const { exports } = new WebAssembly.Instance(start.module, { env: { memory: start.memory } });
-  exports.__stack_pointer.value = start.stack;
-  try {
-    exports.serve();
-  } catch {
-    exports.fail();
-  }
-}`;
-
-/** Ends a worker. */
-export type Stop = () => void;
+/** Workers: worker_threads in Node, Web Workers in browsers. Their sources are text, so that a package has no file to serve. */
 
 /** What is used of Node, which a bundle for browsers must not reach: not even by its types. */
 interface NodeWorker {
+  ref(): void;
   unref(): void;
-  on(event: "error", listener: () => void): void;
+  on(event: "error", listener: (cause: unknown) => void): void;
+  on(event: "message", listener: (message: unknown) => void): void;
+  on(event: "exit", listener: (code: number) => void): void;
+  postMessage(message: unknown, transfer: readonly ArrayBuffer[]): void;
   terminate(): Promise<number>;
 }
 interface NodeBuiltins {
   getBuiltinModule?(name: "node:worker_threads"): {
-    readonly Worker: new (source: string, options: { readonly eval: true; readonly workerData: Start }) => NodeWorker;
+    readonly Worker: new (source: string, options: { readonly eval: true; readonly workerData: unknown }) => NodeWorker;
   };
   getBuiltinModule?(name: "node:os"): { availableParallelism(): number };
 }
@@ -55,24 +37,57 @@ export function defaultThreads(): number {
   return globalThis.navigator?.hardwareConcurrency ?? 1;
 }
 
-/** Starts one worker, which keeps neither a page nor a process alive. */
-export function startWorker(start: Start): Stop {
+/** A worker that has been started. */
+export interface Started {
+  post(message: unknown, transfer: readonly ArrayBuffer[]): void;
+  /** Whether it keeps a process alive; at first it does not. */
+  hold(alive: boolean): void;
+  stop(): void;
+}
+
+export interface Listeners {
+  message(message: unknown): void;
+  /** It has ended, or could not start. */
+  end(cause: unknown): void;
+}
+
+/**
+ * Starts a worker on `run(start, answer)`, the text of a function that looks at nothing else. What it returns, if anything, gets the
+ * messages that are posted; `answer(message, transfer)` sends one back.
+ */
+export function startWorker(run: string, start: unknown, { message, end }: Listeners): Started {
   if (isNode) {
     const { Worker: ThreadWorker } = node.getBuiltinModule!("node:worker_threads");
-    const source = `(${serve})(require("node:worker_threads").workerData)`;
+    const source = `const { parentPort, workerData } = require("node:worker_threads");
+const on = (${run})(workerData, (message, transfer) => parentPort.postMessage(message, transfer));
+if (on) parentPort.on("message", on);`;
     const worker = new ThreadWorker(source, { eval: true, workerData: start });
+    worker.on("message", message);
+    worker.on("error", end);
+    worker.on("exit", end);
     worker.unref();
-    // One that cannot start, for lack of memory perhaps, takes no work: the others do it.
-    worker.on("error", () => {});
-    return () => void worker.terminate();
+    return {
+      post: (data, transfer) => worker.postMessage(data, transfer),
+      hold: (alive) => (alive ? worker.ref() : worker.unref()),
+      stop: () => void worker.terminate(),
+    };
   }
-  const url = URL.createObjectURL(
-    new Blob([`onmessage = ({ data }) => (${serve})(data)`], { type: "text/javascript" }),
-  );
+  const source = `let on;
+onmessage = ({ data }) => {
+  if (on) on(data);
+  else on = (${run})(data, (message, transfer) => postMessage(message, transfer));
+};`;
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   const worker = new Worker(url);
+  worker.onmessage = ({ data }) => message(data);
+  worker.onerror = (event) => end(event.message);
   worker.postMessage(start);
-  return () => {
-    worker.terminate();
-    URL.revokeObjectURL(url);
+  return {
+    post: (data, transfer) => worker.postMessage(data, transfer as ArrayBuffer[]),
+    hold: () => {},
+    stop: () => {
+      worker.terminate();
+      URL.revokeObjectURL(url);
+    },
   };
 }

@@ -7,12 +7,16 @@ export interface AdapterOptions {
   readonly powerPreference?: "high-performance" | "low-power";
   /** Ask for no more than WebGPU's default limits and no optional feature: what the weakest adapter offers. For tests. */
   readonly minimal?: boolean;
+  /** `false`: the kernels' plain builds, though the adapter has subgroups. For tests. */
+  readonly subgroups?: boolean;
 }
 
 export interface OpenedDevice {
   readonly device: Device;
-  /** For people: vendor, architecture, driver. */
+  /** For people: vendor, architecture, driver, and which build of the kernels was chosen. */
   readonly name: string;
+  /** Of every subgroup, where the adapter says that it is always the same. */
+  readonly subgroupSize: number | undefined;
   readonly features: ReadonlySet<string>;
 }
 
@@ -30,6 +34,9 @@ const wantedLimits = [
 
 /** The process' one Dawn instance: Dawn aborts the process when it is collected while a device lives. */
 const instanceKey = Symbol.for("mamba-ts.dawn");
+
+/** No kernel reads workgroup memory before it has written it; zeroing it makes a software adapter compile ten times as long. */
+const dawnFeatures = ["enable-dawn-features=disable_workgroup_init"];
 
 async function findGpu(): Promise<GPU> {
   const ofBrowser = globalThis.navigator?.gpu;
@@ -53,12 +60,13 @@ async function findGpu(): Promise<GPU> {
     });
   }
   Object.assign(globalThis, module.globals);
-  return (global[instanceKey] = module.create([]));
+  return (global[instanceKey] = module.create(dawnFeatures));
 }
 
 export async function openDevice({
   powerPreference = "high-performance",
   minimal = false,
+  subgroups = true,
 }: AdapterOptions): Promise<OpenedDevice> {
   const gpu = await findGpu();
   const adapter = await gpu.requestAdapter({ powerPreference });
@@ -72,12 +80,21 @@ export async function openDevice({
     requiredFeatures: features,
     requiredLimits: minimal ? {} : Object.fromEntries(wantedLimits.map((name) => [name, adapter.limits[name]])),
   });
-  return { device, name: nameOf(adapter), features: new Set(features) };
+  const subgroupSize = subgroups && features.includes("subgroups") ? fixedSubgroupSize(adapter) : undefined;
+  return { device, name: nameOf(adapter, subgroupSize), features: new Set(features), subgroupSize };
 }
 
-function nameOf({ info }: Adapter): string {
+/** Kernels are built for one size of subgroup. Where it varies from pipeline to pipeline they do without. */
+function fixedSubgroupSize({ info }: Adapter): number | undefined {
+  const { subgroupMinSize, subgroupMaxSize } = info;
+  const isFixed = subgroupMinSize !== undefined && subgroupMinSize >= 4 && subgroupMinSize === subgroupMaxSize;
+  return isFixed ? subgroupMinSize : undefined;
+}
+
+function nameOf({ info }: Adapter, subgroupSize: number | undefined): string {
   const parts = [info.vendor, info.architecture, info.device, info.description].filter((part) => part !== "");
   const name = parts.length === 0 ? "adapter without a name" : [...new Set(parts)].join(" ");
   const isSoftware = info.isFallbackAdapter || /swiftshader|llvmpipe|basic render/i.test(name);
-  return isSoftware ? `${name} (software)` : name;
+  const build = subgroupSize === undefined ? "without subgroups" : `subgroups of ${subgroupSize}`;
+  return `${name}, ${build}${isSoftware ? " (software)" : ""}`;
 }

@@ -48,10 +48,11 @@ export class Gpu {
     readonly device: Device,
     readonly name: string,
     readonly features: ReadonlySet<string>,
+    subgroupSize: number | undefined,
     readonly faults: Faults,
   ) {
     this.pool = new BufferPool(device, this.maxBufferBytes);
-    this.pipelines = new Pipelines(device);
+    this.pipelines = new Pipelines(device, subgroupSize);
     this.commands = new Commands(device, this.pipelines, this.pool, faults);
     this.readback = new Readback(this.commands);
     this.#nothing = { physical: this.pool.take(256), offset: 0 };
@@ -59,8 +60,8 @@ export class Gpu {
   }
 
   static async open(options: AdapterOptions): Promise<Gpu> {
-    const { device, name, features } = await openDevice(options);
-    return new Gpu(device, name, features, new Faults(device));
+    const { device, name, features, subgroupSize } = await openDevice(options);
+    return new Gpu(device, name, features, subgroupSize, new Faults(device));
   }
 
   get maxBufferBytes(): number {

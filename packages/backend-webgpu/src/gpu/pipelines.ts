@@ -46,11 +46,20 @@ function fieldsOf(params: readonly { readonly name: string; readonly type: strin
   });
 }
 
+function specialised(code: string, constant: string, value: number): string {
+  const line = new RegExp(`^const ${constant}: u32 = \\d+u; // @specialize$`, "m");
+  return code.replace(line, `const ${constant}: u32 = ${value}u;`);
+}
+
 export class Pipelines {
   readonly #made = new Map<string, Pipeline>();
   readonly #layouts = new Map<string, { readonly id: number; readonly layout: GPUBindGroupLayout }>();
 
-  constructor(readonly device: Device) {}
+  /** @param subgroupSize - of all subgroups on this device; without it the kernels' plain builds are used */
+  constructor(
+    readonly device: Device,
+    readonly subgroupSize?: number,
+  ) {}
 
   get<K extends KernelName>(name: K, constants: Constants<K>): Pipeline {
     const key = `${name} ${Object.entries(constants).join(" ")}`;
@@ -72,21 +81,20 @@ export class Pipelines {
   }
 
   #describe<K extends KernelName>(name: K, constants: Constants<K>) {
-    const { bindings, params, specialisations, source, overrides } = kernels[name] as {
+    const { bindings, params, specialisations, source, subgroups, overrides } = kernels[name] as {
       readonly bindings: readonly { readonly name: string; readonly writes: boolean }[];
       readonly params: readonly { readonly name: string; readonly type: string }[];
       readonly overrides: readonly string[];
       readonly specialisations: readonly string[];
       readonly source: string;
+      readonly subgroups?: string;
     };
     const given = constants as { readonly [name: string]: number };
-    let code = source;
+    const hasSubgroups = this.subgroupSize !== undefined && subgroups !== undefined;
+    let code = hasSubgroups ? subgroups : source;
+    if (hasSubgroups) code = specialised(code, "SUBGROUP", this.subgroupSize);
     for (const constant of specialisations)
-      if (given[constant] !== undefined)
-        code = code.replace(
-          new RegExp(`^const ${constant}: u32 = \\d+u; // @specialize$`, "m"),
-          `const ${constant}: u32 = ${given[constant]}u;`,
-        );
+      if (given[constant] !== undefined) code = specialised(code, constant, given[constant]);
     const { id, layout } = this.#layout(bindings.map(({ writes }) => writes));
     // One group a launch: the parameters come behind the buffers.
     code = code.replace("@group(1) @binding(0) var<uniform>", `@group(0) @binding(${bindings.length}) var<uniform>`);

@@ -93,6 +93,18 @@ function addPartials(
   memory.free(sum);
 }
 
+/** How tiles of an operand are read, see kernels/common/matmul.wgsl: `across` is the step along m (or n), `along` the one along k. */
+function modeOf(
+  { start = 0, batch = 0 }: Matrix,
+  { across, along }: { readonly across: number; readonly along: number },
+  width: number,
+  k: number,
+): number {
+  const isAligned = (...steps: number[]): boolean => steps.every((step) => step % 4 === 0);
+  if (across === 1 && isAligned(start, batch, along, width)) return 1;
+  return along === 1 && isAligned(start, batch, across, k) ? 2 : 0;
+}
+
 function launch(
   memory: WebGpuMemory,
   { a, b, y, m, n, k, bias, accumulates = false }: Product,
@@ -124,7 +136,13 @@ function launch(
       y_batch: yBatch,
     },
     {
-      constants: { ...tiles, HAS_BIAS: Number(bias !== undefined), ACCUMULATES: Number(accumulates) },
+      constants: {
+        ...tiles,
+        A_MODE: modeOf(a, { across: a.row, along: a.col }, m, k),
+        B_MODE: modeOf(b, { across: b.col, along: b.row }, n, k),
+        HAS_BIAS: Number(bias !== undefined),
+        ACCUMULATES: Number(accumulates),
+      },
       grid: [Math.ceil(m / tiles.BM), Math.ceil(n / tiles.BN), batch * splits],
     },
   );

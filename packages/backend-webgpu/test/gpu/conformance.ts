@@ -23,13 +23,13 @@ for (const how of ["fused", "composed"] as const)
     else failed++;
     for (const { what, message } of failures) console.log(`FAILED ${how} ${opCase.name}: ${what} ${message}`);
   }
+const { liveBuffers } = backend.memory();
 if (part === "") {
   const { survivors: alive, tried } = await survivors(backend, allCases);
   console.log(`${tried} mutants, ${alive.length} survive: ${alive.map((m) => JSON.stringify(m)).join(" ")}`);
   failed += alive.length;
   console.log(formatMatrix(supportMatrix(backend, allCases)));
 }
-const { liveBuffers } = backend.memory();
 console.log(`${passed} passed, ${failed} failed, ${liveBuffers} buffers live`);
 backend[Symbol.dispose]();
 process.exitCode = failed + liveBuffers > 0 ? 1 : 0;

@@ -14,9 +14,10 @@ import {
   valueAndGrad,
 } from "@mamba-ts/tensor";
 import { AdamW, languageModelLoss } from "@mamba-ts/train";
-import { openFused } from "./open.js";
+import { drawQuickly, openFused } from "./open.js";
 import { formatProfile, Profiler } from "./profiler.js";
 
+drawQuickly();
 const { gpu, backend } = await openFused();
 const what = process.argv.slice(2);
 const wants = (name: string): boolean => what.length === 0 || what.includes(name);
@@ -37,13 +38,15 @@ const show = async (title: string, fn: () => unknown, runs = 3): Promise<void> =
   console.log(`${title}: ${(wall / runs).toFixed(3)} ms each of ${runs} (host ${(enqueued / runs).toFixed(3)} ms)`);
   console.log(formatProfile(await profiler.profile(() => flushed(fn))));
 };
-const normal = (seed: number, shape: number[], scale = 1): Tensor =>
-  tensor(
-    backend,
-    Float32Array.from(new Rng(seed).normal(shape.reduce((a, b) => a * b, 1)), (x) => x * scale),
-    shape,
-    "float32",
-  );
+const normal = (seed: number, shape: number[]): Tensor => {
+  const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+  let x = seed;
+  for (let i = 0; i < data.length; i++) {
+    x = (Math.imul(x, 1664525) + 1013904223) | 0;
+    data[i] = x / 2 ** 31;
+  }
+  return tensor(backend, data, shape, "float32");
+};
 
 if (wants("decode")) {
   const small = process.env["SMALL"] !== undefined;

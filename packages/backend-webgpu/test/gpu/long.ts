@@ -3,10 +3,11 @@ import type { Backend } from "@mamba-ts/backend";
 import { ByteTokenizer } from "@mamba-ts/byte-io";
 import { generate } from "@mamba-ts/generate";
 import { Mamba } from "@mamba-ts/mamba";
-import { capture, reshape, sample, scope, type Tensor, tensor } from "@mamba-ts/tensor";
+import { type CapturedFunction, capture, reshape, sample, scope, type Tensor, tensor } from "@mamba-ts/tensor";
 import { cosineSchedule, memoryTokens, randomWindows, Trainer } from "@mamba-ts/train";
-import { openFused } from "./open.js";
+import { drawQuickly, openFused } from "./open.js";
 
+drawQuickly();
 const { gpu, backend } = await openFused();
 console.log(backend.device);
 const what = process.argv.slice(2);
@@ -60,50 +61,43 @@ if (what.includes("flat")) {
     small ? { dModel: 64, nLayer: 2, vocabSize: 256 } : { dModel: 768, nLayer: 24, vocabSize: 50280 },
     { backend, seed: 1 },
   );
-  const state = model.createState(1);
   const token = tensor(backend, Int32Array.of(5), [1, 1], "int32");
-  const captured = scope(() =>
-    capture(backend, (): Tensor => {
-      const { logits } = model.forward(token, { state, into: state, logits: "last" });
-      return sample(reshape(logits!, [1, -1]), { temperature: 0 }).token;
-    }),
-  );
-  const chunk = small ? 64 : 2048;
+  const chunk = small ? 64 : 1024;
   const ids = tensor(
     backend,
     Int32Array.from({ length: chunk }, (_, i) => (i * 37) % 256),
     [1, chunk],
     "int32",
   );
+  const lengths = small ? [64, 256] : [1024, 16_384, 131_072];
+  const state = model.createState(1);
   let read = 0;
-  for (const until of small ? [64, 256] : [1024, 16_384, 131_072]) {
-    const start = performance.now();
-    while (read < until) {
-      scope(
-        () =>
-          void model.forward(read === 0 && !small ? [Array.from({ length: 1024 }, (_, i) => i % 256)] : ids, {
-            state,
-            into: state,
-            logits: "none",
-          }),
-      );
-      read += read === 0 && !small ? 1024 : chunk;
-    }
+  // One captured step after each length, timed in turn, so that what else the machine does falls on all of them.
+  const after: { readonly length: number; readonly step: CapturedFunction<Tensor>; readonly times: number[] }[] = [];
+  for (const length of lengths) {
+    for (; read < length; read += chunk) scope(() => void model.forward(ids, { state, into: state, logits: "none" }));
     await backend.synchronize();
-    const prefill = performance.now() - start;
-    for (let i = 0; i < 30; i++) captured.replay();
-    await captured.result.data();
-    const times: number[] = [];
-    for (let i = 0; i < (small ? 20 : 300); i++) {
-      const t0 = performance.now();
-      captured.replay();
-      await captured.result.data();
-      times.push(performance.now() - t0);
-    }
-    times.sort((a, b) => a - b);
-    console.log(
-      `after ${read} tokens (${prefill.toFixed(0)} ms to read): ${times[times.length >> 1]!.toFixed(4)} ms a token (quartiles ${times[times.length >> 2]!.toFixed(4)} ${times[(times.length * 3) >> 2]!.toFixed(4)}), ${live(backend)}`,
+    const own = state.clone();
+    const step = scope(() =>
+      capture(backend, (): Tensor => {
+        const { logits } = model.forward(token, { state: own, into: own, logits: "last" });
+        return sample(reshape(logits!, [1, -1]), { temperature: 0 }).token;
+      }),
     );
+    after.push({ length, step, times: [] });
+    console.log(`read ${length}: ${live(backend)}`);
+  }
+  for (let i = 0; i < (small ? 40 : 500); i++)
+    for (const { step, times } of after) {
+      const start = performance.now();
+      step.replay();
+      await step.result.data();
+      if (i >= 20) times.push(performance.now() - start);
+    }
+  for (const { length, times } of after) {
+    times.sort((a, b) => a - b);
+    const at = (part: number): string => times[Math.floor(times.length * part)]!.toFixed(4);
+    console.log(`after ${length} tokens: ${at(0.5)} ms a token (quartiles ${at(0.25)} ${at(0.75)}), ${live(backend)}`);
   }
 }
 backend[Symbol.dispose]();

@@ -5,6 +5,8 @@ import { cast, fromHost, Rng, scope } from "@mamba-ts/tensor";
 /** Shapes that are measured, of state-spaces/mamba's checkpoints. */
 export const shapes = {
   "130m": { dModel: 768, nLayer: 24, dState: 16, vocabSize: 50280 },
+  /** Half the layers: the difference is that of a layer. */
+  "130m-12": { dModel: 768, nLayer: 12, dState: 16, vocabSize: 50280 },
   "1.4b": { dModel: 2048, nLayer: 48, dState: 16, vocabSize: 50280 },
 } as const;
 

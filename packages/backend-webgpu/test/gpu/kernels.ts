@@ -2,6 +2,7 @@
 import { Mamba } from "@mamba-ts/mamba";
 import {
   capture,
+  copy,
   matmul,
   Rng,
   reshape,
@@ -105,6 +106,9 @@ if (wants("decode")) {
   await show("prefill", () => model.forward(prompt, { logits: "last" }), 5);
 }
 if (wants("scan")) {
+  const source = normal(9, [process.env["SMALL"] ? 2 ** 16 : 2 ** 26]);
+  await show(`copy of ${4 * source.size} bytes`, () => copy(source));
+  source.dispose();
   for (const [batch, dInner, length] of process.env["SMALL"]
     ? ([[2, 96, 100]] as const)
     : ([

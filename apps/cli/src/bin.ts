@@ -99,6 +99,12 @@ command<TrainOptions>(
   .option("--seed <n>", "of weights and batches", integer("--seed"), 0)
   .option("--carry", "read contiguous text, carrying the state from batch to batch", false)
   .option("--recompute", "less memory, a third more time", false)
+  .option(
+    "--dtype <name>",
+    "of the activations: float32, or bf16 for mixed precision",
+    choice("--dtype", ["float32", "bf16"]),
+    "float32",
+  )
   .option("--eval-every <n>", "steps between evaluations", integer("--eval-every", 1), 100)
   .option("--eval-bytes <n>", "bytes to evaluate on; 0: all", integer("--eval-bytes"), 16384)
   .option("--save-every <n>", "steps between checkpoints", integer("--save-every", 1), 100)

@@ -4,6 +4,7 @@ import { decodeBench } from "./benches/decode.js";
 import { deviceBench } from "./benches/device.js";
 import { matmulBench } from "./benches/matmul.js";
 import { s4CostBench, s4CostChild } from "./benches/s4-cost.js";
+import { s4TrainBench } from "./benches/s4-train.js";
 import { scanBench } from "./benches/scan.js";
 import { scanMemoryBench, scanMemoryChild } from "./benches/scan-memory.js";
 import { trainBench } from "./benches/train.js";
@@ -19,6 +20,7 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
   wasm: wasmBench,
   "scan-memory": scanMemoryBench,
   "s4-cost": s4CostBench,
+  "s4-train": s4TrainBench,
   device: deviceBench,
 };
 

@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { isMambaError } from "@mamba-ts/backend";
 import { decodeBench } from "./benches/decode.js";
 import { deviceBench } from "./benches/device.js";
+import { jambaPrefillBench } from "./benches/jamba-prefill.js";
 import { matmulBench } from "./benches/matmul.js";
 import { s4CostBench, s4CostChild } from "./benches/s4-cost.js";
 import { s4TrainBench } from "./benches/s4-train.js";
@@ -22,10 +23,11 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
   "s4-cost": s4CostBench,
   "s4-train": s4TrainBench,
   device: deviceBench,
+  "jamba-prefill": jambaPrefillBench,
 };
 
 /** Those that take minutes on a processor are run when they are named. */
-const onRequest = new Set(["device"]);
+const onRequest = new Set(["device", "jamba-prefill"]);
 
 const usage = `usage: node dist/bin.js [BENCH...] [--backend NAME-OR-PATH] [--runs N] [--warmup N] [--json] [--picture FILE]
 

@@ -61,7 +61,7 @@ import {
 import { type JambaConfig, type ResolvedJambaConfig, resolveJambaConfig } from "./config.js";
 import type { JambaForwardOptions, JambaForwardResult } from "./forward.js";
 import { advanceRuns, attentionSegments, realTokens } from "./runs.js";
-import { JambaState, type LayerMemory } from "./state.js";
+import { isCache, JambaState, type LayerMemory } from "./state.js";
 
 /** Dense feed-forward layer, down (silu(gate x) * up x) (arXiv:2002.05202). */
 export class SwiGlu extends Module {
@@ -234,6 +234,7 @@ export class Jamba extends Module {
   /**
    * A fresh state for `batch` sequences, owned by the caller.
    * @param capacity - tokens to take memory for at once; the caches grow beyond it as they must
+   * Throws InvalidArgumentError for more tokens than the model holds, OutOfMemoryError where there is no room for them.
    */
   createState(batch: number, { capacity = 0 }: { readonly capacity?: number } = {}): JambaState {
     const { mamba, maxLength } = this.#config;
@@ -241,16 +242,18 @@ export class Jamba extends Module {
     if (!Number.isInteger(capacity) || capacity < 0 || capacity > maxLength)
       throw new InvalidArgumentError(`state: a capacity of ${capacity} tokens; this model holds at most ${maxLength}`);
     const type = this.#streamDType();
-    const layers = this.model.layers.map((layer): LayerMemory => {
-      if (layer.selfAttn !== undefined) {
-        const { k, v, length } = layer.selfAttn.createCache(backend, batch, capacity, type);
-        return { k: keep(k), v: keep(v), length };
-      }
-      return {
-        conv: keep(zeros(backend, [batch, mamba.dConv - 1, mamba.dInner], type)),
-        ssm: keep(zeros(backend, [batch, mamba.dInner, mamba.dState], type)),
-      };
-    });
+    // In a scope until all of it is there: where memory runs out, what was taken is given back.
+    const layers = scope(() =>
+      this.model.layers.map((layer): LayerMemory => {
+        if (layer.selfAttn !== undefined) return layer.selfAttn.createCache(backend, batch, capacity, type);
+        return {
+          conv: zeros(backend, [batch, mamba.dConv - 1, mamba.dInner], type),
+          ssm: zeros(backend, [batch, mamba.dInner, mamba.dState], type),
+        };
+      }),
+    );
+    for (const memory of layers)
+      for (const t of isCache(memory) ? [memory.k, memory.v] : [memory.conv, memory.ssm]) keep(t);
     return new JambaState(layers, new Int32Array(batch).fill(-1), 0, {
       current: new Int32Array(batch),
       tokens: undefined,

@@ -38,7 +38,7 @@ export async function wasmModelBench(context: Context): Promise<void> {
       }
       using backend = await createBackend({ threads });
       const { config, source } = await openCheckpoint(path);
-      using model = await loadMambaFrom(config, source, { backend });
+      using model = await loadMambaFrom(config, source, { backend, dtype });
       await source.close();
       const theirs = llama === undefined ? undefined : await llamaRuns(llama, path, { prompt: PROMPT, steps: STEPS });
       await compare(model, dtype, { context, backend, native, theirs });

@@ -34,20 +34,30 @@ async function matmulBeside(backend: Backend, two: Backend, { repeats, row }: Co
     using result = make();
     await result.data();
   };
+  const common = {
+    dtype: "float32",
+    probes: [],
+    work: {},
+    makes: { unit: "floating point operations", count: 2 * n ** 3 },
+    error,
+  };
+  const alone = (on: Backend, make: () => Tensor) => () => once(on, make);
+  row(
+    await measure(deviceOf(two), repeats, {
+      ...common,
+      bench: "wasm matmul on two threads",
+      shape: `${n} x ${n} x ${n}`,
+      subject: { name: "two threads", run: alone(two, productOn(two)) },
+      peers: [{ name: "one thread", run: alone(backend, product) }],
+    }),
+  );
   row(
     await measure(deviceOf(backend), repeats, {
+      ...common,
       bench: "wasm matmul",
       shape: `${n} x ${n} x ${n}, read back`,
-      dtype: "float32",
       subject: { name: "matmul", run: reading(product) },
-      peers: [
-        ...(await matmulPeers(inputs.a.data, inputs.b.data, n)),
-        { name: "matmul on two threads (the ratio is its speed's inverse)", run: reading(productOn(two)) },
-      ],
-      probes: [],
-      work: {},
-      makes: { unit: "floating point operations", count: 2 * n ** 3 },
-      error,
+      peers: await matmulPeers(inputs.a.data, inputs.b.data, n),
     }),
   );
 }

@@ -16,10 +16,11 @@ template <> __device__ __forceinline__ void mma<f16>(float (&c)[4], unsigned a0,
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-// Bytes of shared memory: the sums of each warp. `put(row, column, sum)` gets each element once. k is a multiple of 32.
+// Bytes of shared memory: the sums of each warp. `put(row, column, sum, what)` gets each element once, with what `ahead(row, column)` fetched for it
+// while sums were on their way. k is a multiple of 32.
 constexpr int skinnyBytes(int mt, int nt) { return 8 * 16 * mt * 8 * nt * 4; }
-template <class W, int MT, int NT, int AHEAD, class F>
-__device__ __forceinline__ void skinny(const W* x, i64 xStride, const W* weight, int m, int n, int k, float* parts, F put) {
+template <class W, int MT, int NT, int AHEAD, class A, class F>
+__device__ __forceinline__ void skinny(const W* x, i64 xStride, const W* weight, int m, int n, int k, float* parts, A ahead, F put) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, q = lane % 4, r = lane / 4;
   const int m0 = blockIdx.x * 16 * MT, n0 = blockIdx.y * 8 * NT, chunks = k / 32;
   const W *rowsA[MT][2], *rowsB[NT];
@@ -63,7 +64,13 @@ __device__ __forceinline__ void skinny(const W* x, i64 xStride, const W* weight,
         for (int j = 0; j < NT; j++) b[c][j] = fetch(rowsB[j] + 32 * next).bits;
     }
   }
-  constexpr int COLUMNS = 8 * NT, SIZE = 16 * MT * COLUMNS;
+  constexpr int COLUMNS = 8 * NT, SIZE = 16 * MT * COLUMNS, EACH = (SIZE + 255) / 256;
+  decltype(ahead(0, 0)) what[EACH];
+#pragma unroll
+  for (int e = 0; e < EACH; e++) {
+    const int at = threadIdx.x + 256 * e, row = m0 + at / COLUMNS, column = n0 + at % COLUMNS;
+    if (at < SIZE && row < m && column < n) what[e] = ahead(row, column);
+  }
 #pragma unroll
   for (int i = 0; i < MT; i++)
 #pragma unroll
@@ -72,12 +79,13 @@ __device__ __forceinline__ void skinny(const W* x, i64 xStride, const W* weight,
       for (int h = 0; h < 2; h++)
         *(float2*)(parts + warp * SIZE + (16 * i + 8 * h + r) * COLUMNS + 8 * j + 2 * q) = make_float2(sums[i][j][2 * h], sums[i][j][2 * h + 1]);
   __syncthreads();
-  for (int at = threadIdx.x; at < SIZE; at += 256) {
-    const int row = m0 + at / COLUMNS, column = n0 + at % COLUMNS;
-    if (row >= m || column >= n) continue;
+#pragma unroll
+  for (int e = 0; e < EACH; e++) {
+    const int at = threadIdx.x + 256 * e, row = m0 + at / COLUMNS, column = n0 + at % COLUMNS;
+    if (at >= SIZE || row >= m || column >= n) continue;
     float sum = 0;
 #pragma unroll
     for (int w = 0; w < 8; w++) sum += parts[w * SIZE + at];
-    put(row, column, sum);
+    put(row, column, sum, what[e]);
   }
 }

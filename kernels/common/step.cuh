@@ -48,7 +48,19 @@ template <class T, int B, int PACKS> struct RowProduct {
       if ((worker + k * workers) * COUNT < width) first[k] = fetch(row + (worker + k * workers) * COUNT);
   }
 
-  __device__ __forceinline__ void add(const Pack<T>& w, const float* x, i64 stride, int at, int rows, float (&sums)[B]) const {
+  // A vector in the weights' own half format.
+  __device__ __forceinline__ void add(const Pack<T>& w, const T* x, i64 stride, int at, int rows, float (&sums)[B]) const {
+#pragma unroll
+    for (int b = 0; b < B; b++)
+      if (b < rows) {
+        Pack<T> v;
+        v.bits = *(const uint4*)(x + b * stride + at);
+#pragma unroll
+        for (int j = 0; j < COUNT; j++) sums[b] += widen(w.values[j]) * widen(v.values[j]);
+      }
+  }
+
+  template <class X> __device__ __forceinline__ void add(const Pack<T>& w, const X* x, i64 stride, int at, int rows, float (&sums)[B]) const {
 #pragma unroll
     for (int b = 0; b < B; b++)
       if (b < rows) {
@@ -62,14 +74,14 @@ template <class T, int B, int PACKS> struct RowProduct {
       }
   }
 
-  __device__ __forceinline__ void finish(const float* x, i64 stride, int rows, float (&sums)[B]) const {
+  template <class X> __device__ __forceinline__ void finish(const X* x, i64 stride, int rows, float (&sums)[B]) const {
 #pragma unroll
     for (int b = 0; b < B; b++) sums[b] = 0;
     if (!isPacked) {
       for (int i = worker; i < width; i += workers)
 #pragma unroll
         for (int b = 0; b < B; b++)
-          if (b < rows) sums[b] += widen(row[i]) * x[b * stride + i];
+          if (b < rows) sums[b] += widen(row[i]) * widen(x[b * stride + i]);
       return;
     }
 #pragma unroll

@@ -6,6 +6,8 @@
 // Many: step_norm, then the same with the products on the matrix units (common/skinny.cuh); or cuBLASLt's products with step_norm, step_conv and
 // advance between them, where rows are no multiple of 32 or weights are float32. Weights are of type W, everything else float32.
 // Bytes: the weights once; the states twice. Every sum has one order, whatever the batch is.
+#include <cooperative_groups.h>
+
 #include "../common/skinny.cuh"
 
 struct Step {
@@ -109,6 +111,15 @@ template <class W, int PACKS> __device__ void inProjectOne(const Step& s) {
   // Lane k holds the k-th of the past inputs and its weight.
   const float past = isConv ? s.convIn[(i64)lane * s.dInner + c] : 0.0f, tap = lane <= kept ? s.convWeight[c * s.dConv + lane] : 0.0f;
   const float convBias = s.convBias ? s.convBias[c] : 0.0f;
+  // Longer rows leave no registers for it.
+  constexpr bool IS_SHORT = PACKS <= 4;
+  float4 norm[IS_SHORT ? PACKS : 1][COUNT / 4];
+  if (IS_SHORT)
+#pragma unroll
+    for (int k = 0; k < PACKS; k++)
+      if ((lane + 32 * k) * COUNT < width)
+#pragma unroll
+        for (int j = 0; j < COUNT / 4; j++) norm[IS_SHORT ? k : 0][j] = *(const float4*)(s.normWeight + (lane + 32 * k) * COUNT + 4 * j);
   awaitPrevious();
   float v[PACKS][COUNT], mean = 0, squares = 0;
 #pragma unroll
@@ -137,11 +148,16 @@ template <class W, int PACKS> __device__ void inProjectOne(const Step& s) {
   for (int k = 0; k < PACKS; k++)
     if ((lane + 32 * k) * COUNT < width)
 #pragma unroll
-      for (int j = 0; j < COUNT; j++) {
-        const int at = (lane + 32 * k) * COUNT + j;
-        const float n = (v[k][j] - mean) * scale * s.normWeight[at] + (s.normBias ? s.normBias[at] : 0.0f);
-        sums[0] += widen(weights[0][k].values[j]) * n;
-        sums[1] += widen(weights[1][k].values[j]) * n;
+      for (int j = 0; j < COUNT / 4; j++) {
+        const int at = (lane + 32 * k) * COUNT + 4 * j;
+        const float4 own = IS_SHORT ? norm[IS_SHORT ? k : 0][j] : *(const float4*)(s.normWeight + at);
+        const float factors[4] = {own.x, own.y, own.z, own.w};
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const float n = (v[k][4 * j + i] - mean) * scale * factors[i] + (s.normBias ? s.normBias[at + i] : 0.0f);
+          sums[0] += widen(weights[0][k].values[4 * j + i]) * n;
+          sums[1] += widen(weights[1][k].values[4 * j + i]) * n;
+        }
       }
   const float x = warpSum(sums[0]) + (s.inBias ? s.inBias[c] : 0.0f), z = warpSum(sums[1]) + (s.inBias ? s.inBias[c + s.dInner] : 0.0f);
   const float next = __shfl_down_sync(~0u, past, 1);
@@ -180,9 +196,12 @@ template <class W, int B> __device__ void outProject(const Step& s) {
   if (row >= s.dModel) return;
   RowProduct<W, B, 16> product;
   product.ahead((const W*)s.outProj + (i64)row * width, width, lane, 32);
-  awaitPrevious();
   const i64 b0 = (i64)blockIdx.y * B;
   const int rows = (int)min((i64)B, s.batch - b0);
+  // The stream was written before this block's first kernel.
+  const i64 at = (b0 + lane) * s.dModel + row;
+  const float before = lane < rows ? streamAt(s, at) + (s.outBias ? s.outBias[row] : 0.0f) : 0.0f;
+  awaitPrevious();
   float sums[B];
   product.finish(s.y + b0 * width, width, rows, sums);
   float own = 0;
@@ -191,14 +210,74 @@ template <class W, int B> __device__ void outProject(const Step& s) {
     const float sum = warpSum(sums[b]);
     if (lane == b) own = sum;
   }
-  if (lane >= rows) return;
-  const i64 at = (b0 + lane) * s.dModel + row;
-  s.out[at] = streamAt(s, at) + own + (s.outBias ? s.outBias[row] : 0.0f);
+  if (lane < rows) s.out[at] = before + own;
 }
 
 // G lanes a channel, STATES each; 256 / G channels and ROWS sequences a block. Shared: [ROWS][dtRank + 2 dState]. The states are fetched ahead: they
 // were written several kernels before.
 constexpr int MOST_RANK = 8;
+// All sequences of a block go through each step together, so that their sums over lanes overlap. Those beyond the last repeat it and are not stored.
+template <class W, int G, int STATES, int ROWS>
+__device__ __forceinline__ void finishRows(const Step& s, const float* parts, i64 b0, int rows, int channel, bool isMine, int lane, const float (&A)[STATES],
+                                           const float (&weights)[MOST_RANK], const float (&h)[ROWS][STATES], const float (&u)[ROWS],
+                                           const float (&gate)[ROWS], float bias, float skip, const W* dtRow) {
+  const int N = (int)s.dState, rank = (int)s.dtRank, width = rank + 2 * N;
+  float delta[ROWS], y[ROWS];
+#pragma unroll
+  for (int r = 0; r < ROWS; r++) {
+    const float* dt = parts + min(r, rows - 1) * width;
+    delta[r] = 0;
+#pragma unroll
+    for (int k = 0; k < MOST_RANK; k++)
+      if (lane + k * G < rank) delta[r] += weights[k] * dt[lane + k * G];
+    for (int k = lane + MOST_RANK * G; k < rank; k += G) delta[r] += widen(dtRow[k]) * dt[k];
+  }
+#pragma unroll
+  for (int step = G / 2; step > 0; step >>= 1)
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) delta[r] += __shfl_xor_sync(~0u, delta[r], step);
+#pragma unroll
+  for (int r = 0; r < ROWS; r++) {
+    const float *B = parts + min(r, rows - 1) * width + rank, *C = B + N;
+    delta[r] = softplus(delta[r] + bias);
+    const float step = delta[r] * u[r];
+    y[r] = 0;
+#pragma unroll
+    for (int k = 0; k < STATES; k++)
+      if (lane + k * G < N) {
+        const float next = expf(delta[r] * A[k]) * h[r][k] + step * B[lane + k * G];
+        y[r] += next * C[lane + k * G];
+        if (isMine && r < rows) s.ssmOut[((b0 + r) * s.dInner + channel) * N + lane + k * G] = next;
+      }
+  }
+#pragma unroll
+  for (int step = G / 2; step > 0; step >>= 1)
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) y[r] += __shfl_xor_sync(~0u, y[r], step);
+#pragma unroll
+  for (int r = 0; r < ROWS; r++) {
+    const i64 one = (b0 + r) * s.dInner + channel;
+    const float out = (y[r] + skip * u[r]) * gate[r] * sigmoid(gate[r]);
+    if (lane != 0 || !isMine || r >= rows) continue;
+    if (s.yCast) ((W*)s.yCast)[one] = narrow<W>(out);
+    else s.y[one] = out;
+  }
+}
+// The norms of dt, B and C in parts [rows][dtRank + 2 dState], where a model has them: a warp a part of a row.
+__device__ __forceinline__ void normParts(const Step& s, float* parts, int rows) {
+  if (!s.innerNorm) return;
+  const int N = (int)s.dState, rank = (int)s.dtRank, width = rank + 2 * N;
+  for (int job = threadIdx.x / 32; job < 3 * rows; job += blockDim.x / 32) {
+    const int which = job % 3, from = which == 0 ? 0 : which == 1 ? rank : rank + N, size = which == 0 ? rank : N;
+    float* part = parts + job / 3 * width + from;
+    const float* weight = which == 0 ? s.dtNorm : which == 1 ? s.bNorm : s.cNorm;
+    float squares = 0;
+    for (int i = threadIdx.x % 32; i < size; i += 32) squares += part[i] * part[i];
+    const float scale = rsqrtf(warpSum(squares) / size + (float)s.innerEps);
+    for (int i = threadIdx.x % 32; i < size; i += 32) part[i] *= weight ? scale * weight[i] : scale;
+  }
+  __syncthreads();
+}
 template <class W, int G, int STATES, int ROWS> __device__ void advance(const Step& s) {
   extern __shared__ float parts[];
   const int lane = threadIdx.x % G, N = (int)s.dState, rank = (int)s.dtRank, width = rank + 2 * N;
@@ -222,82 +301,109 @@ template <class W, int G, int STATES, int ROWS> __device__ void advance(const St
       h[r][k] = r < rows && lane + k * G < N ? s.ssmIn[((b0 + r) * s.dInner + channel) * N + lane + k * G] : 0.0f;
   awaitPrevious();
 #pragma unroll
-  for (int r = 0; r < ROWS; r++)
-    if (r < rows) {
-      const i64 b = b0 + r, one = b * s.dInner + channel;
-      u[r] = s.u[one];
-      gate[r] = s.z ? s.z[one] : s.xz[b * 2 * s.dInner + s.dInner + channel];
-    }
+  for (int r = 0; r < ROWS; r++) {
+    const i64 b = b0 + min(r, rows - 1), one = b * s.dInner + channel;
+    u[r] = s.u[one];
+    gate[r] = s.z ? s.z[one] : s.xz[b * 2 * s.dInner + s.dInner + channel];
+  }
   for (int i = threadIdx.x; i < rows * width; i += blockDim.x) parts[i] = s.dbc[b0 * width + i];
   __syncthreads();
-  if (s.innerNorm) {
-    // A warp a part of a row.
-    for (int job = threadIdx.x / 32; job < 3 * rows; job += blockDim.x / 32) {
-      const int which = job % 3, from = which == 0 ? 0 : which == 1 ? rank : rank + N, size = which == 0 ? rank : N;
-      float* part = parts + job / 3 * width + from;
-      const float* weight = which == 0 ? s.dtNorm : which == 1 ? s.bNorm : s.cNorm;
-      float squares = 0;
-      for (int i = threadIdx.x % 32; i < size; i += 32) squares += part[i] * part[i];
-      const float scale = rsqrtf(warpSum(squares) / size + (float)s.innerEps);
-      for (int i = threadIdx.x % 32; i < size; i += 32) part[i] *= weight ? scale * weight[i] : scale;
-    }
-    __syncthreads();
+  normParts(s, parts, rows);
+  finishRows<W, G, STATES, ROWS>(s, parts, b0, rows, channel, isMine, lane, A, weights, h, u, gate, bias, skip, dtRow);
+}
+
+// x_proj and advance as one, for one sequence with at most 16 states: a cluster of 8 blocks makes dt, B and C together, 8 rows of x_proj at a time,
+// each block for all of them; then each goes on with its 16 channels. Every cluster reads all of x_proj, ahead. Shared: [dtRank + 2 dState].
+constexpr int CLUSTER = 8, ROWS_A_WARP = 2;
+template <class W> __device__ void scanOne(const Step& s) {
+#if __CUDA_ARCH__ >= 900
+  extern __shared__ float parts[];
+  const auto cluster = cooperative_groups::this_cluster();
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 16, N = (int)s.dState, rank = (int)s.dtRank, width = rank + 2 * N;
+  const int c = blockIdx.x * 16 + threadIdx.x / 16;
+  RowProduct<W, 1, 6> products[ROWS_A_WARP];
+#pragma unroll
+  for (int i = 0; i < ROWS_A_WARP; i++) {
+    const int row = cluster.block_rank() + CLUSTER * (warp + 8 * i);
+    if (row < width) products[i].ahead((const W*)s.xProj + row * s.dInner, (int)s.dInner, threadIdx.x % 32, 32);
   }
+  const W* dtRow = (const W*)s.dtProj + (i64)c * rank;
+  const float A[1] = {lane < N ? -expf(s.A_log[(i64)c * N + lane]) : 0.0f}, h[1][1] = {{lane < N ? s.ssmIn[(i64)c * N + lane] : 0.0f}};
+  float weights[MOST_RANK];
 #pragma unroll
-  for (int r = 0; r < ROWS; r++) {
-    if (r >= rows) break;
-    const float *dt = parts + r * width, *B = dt + rank, *C = B + N;
-    const i64 one = (b0 + r) * s.dInner + channel;
-    float sum = 0;
+  for (int k = 0; k < MOST_RANK; k++) weights[k] = lane + k * 16 < rank ? widen(dtRow[lane + k * 16]) : 0.0f;
+  const float bias = s.dtBias[c], skip = s.D[c];
+  // All blocks are there before one writes into another.
+  cluster.sync();
+  awaitPrevious();
+  const float u[1] = {s.u[c]}, gate[1] = {s.z[c]};
 #pragma unroll
-    for (int k = 0; k < MOST_RANK; k++)
-      if (lane + k * G < rank) sum += weights[k] * dt[lane + k * G];
-    for (int k = lane + MOST_RANK * G; k < rank; k += G) sum += widen(dtRow[k]) * dt[k];
-    const float delta = softplus(warpSum(sum, G) + bias), step = delta * u[r];
-    float y = 0;
-#pragma unroll
-    for (int k = 0; k < STATES; k++)
-      if (lane + k * G < N) {
-        const float next = expf(delta * A[k]) * h[r][k] + step * B[lane + k * G];
-        y += next * C[lane + k * G];
-        if (isMine) s.ssmOut[one * N + lane + k * G] = next;
-      }
-    y = (warpSum(y, G) + skip * u[r]) * gate[r] * sigmoid(gate[r]);
-    if (lane == 0 && isMine) {
-      if (s.yCast) ((W*)s.yCast)[one] = narrow<W>(y);
-      else s.y[one] = y;
-    }
+  for (int i = 0; i < ROWS_A_WARP; i++) {
+    const int row = cluster.block_rank() + CLUSTER * (warp + 8 * i);
+    if (row >= width) continue;
+    float sums[1];
+    products[i].finish(s.u, s.dInner, 1, sums);
+    const float sum = warpSum(sums[0]);
+    if (threadIdx.x % 32 < CLUSTER) *cluster.map_shared_rank(parts + row, threadIdx.x % 32) = sum;
   }
+  cluster.sync();
+  normParts(s, parts, 1);
+  finishRows<W, 16, 1, 1>(s, parts, 0, 1, c, true, lane, A, weights, h, u, gate, bias, skip, dtRow);
+#endif
 }
 
 // Many sequences, rows that are multiples of 32.
+struct ConvAhead {
+  float past[3], taps[4], bias;
+};
 template <class W, int MT, int NT> __device__ void inProjectMany(const Step& s) {
   extern __shared__ float sums[];
-  skinny<W, MT, NT, 2>((const W*)s.normed, s.dModel, (const W*)s.inProj, (int)s.batch, (int)(2 * s.dInner), (int)s.dModel, sums,
-                       [&](int b, int row, float v) {
-                         if (s.inBias) v += s.inBias[row];
-                         if (row >= s.dInner) {
-                           s.z[b * s.dInner + row - s.dInner] = v;
-                           return;
-                         }
-                         const float u = convolve(s, b, row, v);
-                         s.u[b * s.dInner + row] = u;
-                         ((W*)s.uCast)[b * s.dInner + row] = narrow<W>(u);
-                       });
+  const int kept = (int)s.dConv - 1;
+  skinny<W, MT, NT, 2>(
+      (const W*)s.normed, s.dModel, (const W*)s.inProj, (int)s.batch, (int)(2 * s.dInner), (int)s.dModel, sums,
+      [&](int b, int row) {
+        ConvAhead ahead{};
+        if (row >= s.dInner || kept > 3) return ahead;
+        ahead.bias = s.convBias ? s.convBias[row] : 0.0f;
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+          if (k < kept) ahead.past[k] = s.convIn[((i64)b * kept + k) * s.dInner + row];
+          if (k <= kept) ahead.taps[k] = s.convWeight[(i64)row * (kept + 1) + k];
+        }
+        return ahead;
+      },
+      [&](int b, int row, float v, const ConvAhead& ahead) {
+        if (s.inBias) v += s.inBias[row];
+        if (row >= s.dInner) {
+          s.z[b * s.dInner + row - s.dInner] = v;
+          return;
+        }
+        float u;
+        if (kept > 3) u = convolve(s, b, row, v);
+        else {
+          float sum = ahead.bias;
+#pragma unroll
+          for (int k = 0; k < 4; k++) {
+            if (k <= kept) sum += ahead.taps[k] * (k == kept ? v : ahead.past[k < 3 ? k : 0]);
+            if (k < kept) s.convOut[((i64)b * kept + k) * s.dInner + row] = k == kept - 1 ? v : ahead.past[k < 2 ? k + 1 : 0];
+          }
+          u = sum * sigmoid(sum);
+        }
+        s.u[b * s.dInner + row] = u;
+        ((W*)s.uCast)[b * s.dInner + row] = narrow<W>(u);
+      });
 }
 template <class W, int MT, int NT> __device__ void xProjectMany(const Step& s) {
   extern __shared__ float sums[];
   const int width = (int)(s.dtRank + 2 * s.dState);
-  skinny<W, MT, NT, 3>((const W*)s.uCast, s.dInner, (const W*)s.xProj, (int)s.batch, width, (int)s.dInner, sums,
-                       [&](int b, int row, float v) { s.dbc[(i64)b * width + row] = v; });
+  skinny<W, MT, NT, 3>((const W*)s.uCast, s.dInner, (const W*)s.xProj, (int)s.batch, width, (int)s.dInner, sums, [](int, int) { return 0; },
+                       [&](int b, int row, float v, int) { s.dbc[(i64)b * width + row] = v; });
 }
 template <class W, int MT, int NT> __device__ void outProjectMany(const Step& s) {
   extern __shared__ float sums[];
   skinny<W, MT, NT, 3>((const W*)s.yCast, s.dInner, (const W*)s.outProj, (int)s.batch, (int)s.dModel, (int)s.dInner, sums,
-                       [&](int b, int row, float v) {
-                         const i64 at = b * s.dModel + row;
-                         s.out[at] = streamAt(s, at) + v + (s.outBias ? s.outBias[row] : 0.0f);
-                       });
+                       [&](int b, int row) { return streamAt(s, b * s.dModel + row) + (s.outBias ? s.outBias[row] : 0.0f); },
+                       [&](int b, int row, float v, float before) { s.out[b * s.dModel + row] = before + v; });
 }
 
 // A block a sequence. Beside cuBLASLt the stream itself goes to `out`, which out_proj is added to.
@@ -332,7 +438,16 @@ template <class W> __device__ void stepConv(const Step& s) {
   }
 #define ONE(name, W, PACKS) \
   extern "C" __global__ void __launch_bounds__(128) step_in_project_one_##PACKS##_##name(Step s) { inProjectOne<W, PACKS>(s); }
+// The clusters of sm_90; on older devices nobody launches it.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define IN_CLUSTERS __cluster_dims__(CLUSTER, 1, 1)
+#else
+#define IN_CLUSTERS
+#endif
+#define SCAN_ONE(name, W) \
+  extern "C" __global__ void IN_CLUSTERS __launch_bounds__(256) step_scan_one_##name(Step s) { scanOne<W>(s); }
 #define KERNELS(name, W)                                                             \
+  SCAN_ONE(name, W)                                                                  \
   FEW(name, W, 1)                                                                    \
   FEW(name, W, 4)                                                                    \
   ONE(name, W, 4)                                                                    \

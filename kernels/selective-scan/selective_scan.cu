@@ -16,7 +16,7 @@ template <class T, int LANES, int NPL> struct Forward {
   int mark[TOKENS];
 };
 
-// SUMMARY: only what a chunk does to the state (its end from a start of zero, and the sum of its steps), for `scan_join` to chain.
+// SUMMARY: only what a chunk does to the state (its end from a start of zero, and the sum of its steps), for `chunkStart` to chain.
 template <class T, int LANES, int NPL, bool SUMMARY> __device__ void forward(const Scan& s) {
   using Tile = Forward<T, LANES, NPL>;
   constexpr int THREADS = Tile::THREADS, CHANNELS = Tile::CHANNELS, STATES = Tile::STATES, TOKENS = Tile::TOKENS, EACH = Tile::EACH, EACH_BC = Tile::EACH_BC;
@@ -34,9 +34,7 @@ template <class T, int LANES, int NPL, bool SUMMARY> __device__ void forward(con
     const int n = p.lane * NPL + j;
     const bool real = p.active && n < s.dState;
     a[j] = real ? s.A[p.channel * s.dState + n] * LOG2E : 0.f;
-    const float* start = s.starts ? s.starts + (p.batch * s.chunks + p.chunk) * s.dInner * s.dState + p.channel * s.dState
-                                  : s.initial ? s.initial + stateAt : nullptr;
-    h[j] = !SUMMARY && real && start ? start[n] : 0.f;
+    h[j] = !SUMMARY && real ? chunkStart<false>(s, s.initial, p.batch, p.chunk, p.channel, n, a[j]) : 0.f;
   }
   float sum = 0;  // of the steps: the product of exp(delta A) over the chunk is exp(A sum)
   const int column = threadIdx.x % CHANNELS;  // the channel that this thread stages
@@ -92,8 +90,8 @@ template <class T, int LANES, int NPL, bool SUMMARY> __device__ void forward(con
   const auto walk = [&](auto resets, i64 t0) {
 #pragma unroll 1
     for (int k0 = 0; k0 < TOKENS; k0 += 4) {
-      if (!SUMMARY && s.saved && k0 % CHECKPOINT == 0 && t0 + k0 < to && p.active) {
-        float* save = s.saved + ((p.batch * s.checkpoints + (t0 + k0) / CHECKPOINT) * s.dInner + p.channel) * s.dState;
+      if (!SUMMARY && s.saved && k0 % CHECKPOINT_OF<STATES> == 0 && t0 + k0 < to && p.active) {
+        float* save = s.saved + ((p.batch * s.checkpoints + (t0 + k0) / CHECKPOINT_OF<STATES>) * s.dInner + p.channel) * s.dState;
 #pragma unroll
         for (int j = 0; j < NPL; j++)
           if (p.lane * NPL + j < s.dState) save[p.lane * NPL + j] = h[j];
@@ -139,7 +137,7 @@ template <class T, int LANES, int NPL, bool SUMMARY> __device__ void forward(con
       const int k = threadIdx.x / CHANNELS + e * (THREADS / CHANNELS);
       const bool there = isStaged && t0 + k < to && !(s.marks && tile.mark[k] < 0);
       const float raw = widen(nextDelta[e]) + bias;
-      const float dt = there ? (s.softplus ? softplusOf(raw) : raw) : 0.f, own = there ? widen(nextX[e]) : 0.f;
+      const float dt = there ? (s.softplus ? softplusOf<T>(raw) : raw) : 0.f, own = there ? widen(nextX[e]) : 0.f;
       tile.step[k][column] = make_float2(dt, dt * own);
       if (!SUMMARY) tile.x[k][column] = own;
       if (!SUMMARY && z) gate[e] = nextZ[e];
@@ -179,11 +177,13 @@ template <class T, int LANES, int NPL, bool SUMMARY> __device__ void forward(con
     }
   }
   if (!p.active) return;
-  float* end = SUMMARY ? s.ends + (p.batch * s.chunks + p.chunk) * s.dInner * s.dState + p.channel * s.dState
-                       : s.chunks == 1 ? s.final + stateAt : nullptr;
 #pragma unroll
-  for (int j = 0; j < NPL; j++)
-    if (end && p.lane * NPL + j < s.dState) end[p.lane * NPL + j] = h[j];
+  for (int j = 0; j < NPL; j++) {
+    const int n = p.lane * NPL + j;
+    if (n >= s.dState) continue;
+    if (SUMMARY) s.ends[((p.batch * s.chunks + p.chunk) * s.dState + n) * s.dInner + p.channel] = h[j];
+    else if (p.chunk == s.chunks - 1) s.final[stateAt + n] = h[j];
+  }
   if (SUMMARY && p.lane == 0) s.sums[(p.batch * s.chunks + p.chunk) * s.dInner + p.channel] = sum;
 }
 
@@ -197,20 +197,3 @@ template <class T, int LANES, int NPL, bool SUMMARY> __device__ void forward(con
     forward<T, LANES, NPL, true>(s);                                                                              \
   }
 EACH_SCAN(FORWARD)
-
-// Chains the chunks: the state that each starts from, and the last one. One thread a state; chunks in order (backward: from the last).
-extern "C" __global__ void scan_join(const float* A, const float* first, const float* ends, const float* sums, float* starts, float* last,
-                                     i64 total, i64 dInner, i64 dState, i64 chunks, int backward) {
-  EACH_ELEMENT(i, total) {
-    const i64 n = i % dState, channel = i / dState % dInner, batch = i / dState / dInner;
-    const float a = A[channel * dState + n] * LOG2E;
-    float h = first ? first[i] : 0.f;
-    for (i64 k = 0; k < chunks; k++) {
-      const i64 chunk = batch * chunks + (backward ? chunks - 1 - k : k);
-      starts[(chunk * dInner + channel) * dState + n] = h;
-      const float sum = sums[chunk * dInner + channel];
-      h = (sum == INFINITY ? 0.f : ex2(a * sum) * h) + ends[(chunk * dInner + channel) * dState + n];
-    }
-    last[i] = h;
-  }
-}

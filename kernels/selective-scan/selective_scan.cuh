@@ -5,8 +5,8 @@
 constexpr float LOG2E = 1.4426950408889634f;
 // Blocks of eight lanes a channel are larger, so that a block still covers 32 channels.
 template <int LANES> constexpr int THREADS_OF = LANES == 8 ? 256 : 128;
-// Tokens between the states that the forward pass keeps for the backward pass.
-constexpr int CHECKPOINT = 16;
+// Tokens between the states that the forward pass keeps for the backward pass, whose tiles they are: with many states fewer fit into shared memory.
+template <int STATES> constexpr int CHECKPOINT_OF = STATES > 128 ? 8 : 16;
 
 // All that one launch reads and writes; every member takes eight bytes. Null where there is none.
 struct Scan {
@@ -15,11 +15,10 @@ struct Scan {
   const int* marks;
   i64 xStride, deltaStride, BStride, CStride, zStride;
   i64 batch, length, dInner, dState, groups, softplus;
-  i64 chunks, chunkLength, checkpoints;
+  i64 chunks, chunkLength, checkpoints, firstChunk, unsplit;
   void* y;
   float *final, *saved;
-  // Between chunks: states they start from, end with, sums of their steps.
-  const float* starts;
+  // What chunks do to the state: their ends from a start of zero [batch, chunk, dState, dInner], and the sums of their steps [batch, chunk, dInner].
   float *ends, *sums;
   // Backward only.
   const void* gy;
@@ -28,8 +27,8 @@ struct Scan {
   float *gA, *gD, *gBias, *gInitial, *gBC;
 };
 
-// X(name, T, lanes, states a lane): lanes * states is the largest dState of the variant.
-#define EACH_SCAN_OF(X, name, T) X(name, T, 4, 1) X(name, T, 4, 2) X(name, T, 4, 4) X(name, T, 8, 4) X(name, T, 16, 8) X(name, T, 16, 16)
+// X(name, T, lanes, states a lane): lanes * states is the largest dState of the variant. Up to 16 the kernels of scan_ring*.cu are used.
+#define EACH_SCAN_OF(X, name, T) X(name, T, 8, 4) X(name, T, 16, 8) X(name, T, 16, 16)
 #define EACH_SCAN(X) EACH_SCAN_OF(X, float32, float) EACH_SCAN_OF(X, bf16, bf16) EACH_SCAN_OF(X, f16, f16)
 
 // Conditions that a lambda knows when it is compiled.
@@ -51,7 +50,7 @@ template <int LANES> __device__ __forceinline__ Place placeOf(const Scan& s) {
   const i64 perGroup = s.dInner / s.groups, blocks = (perGroup + CHANNELS - 1) / CHANNELS;
   Place p;
   p.batch = blockIdx.y;
-  p.chunk = blockIdx.z;
+  p.chunk = blockIdx.z + s.firstChunk;
   p.group = blockIdx.x / blocks;
   p.firstChannel = p.group * perGroup + blockIdx.x % blocks * CHANNELS;
   p.endChannel = (p.group + 1) * perGroup;
@@ -67,15 +66,26 @@ __device__ __forceinline__ float ex2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// Not moved behind a wait, to the time of which it belongs.
+__device__ __forceinline__ float ex2Early(float x) {
+  float y;
+  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ __forceinline__ float sigmoidOf(float x) { return __fdividef(1.f, 1.f + ex2(-LOG2E * x)); }
-// The identity above 20. Below, log(1 + e) by the logarithm unit where that is accurate, and by 2 atanh(e / (2 + e)) where e is small, in which
-// 1 + e would lose it; to 5e-7 of its value either way.
-__device__ __forceinline__ float softplusOf(float x) {
-  const float e = ex2(LOG2E * x), s = __fdividef(e, 2.f + e), s2 = s * s;
+// The identity above 20. Below, log(1 + e) by the logarithm unit where that is accurate; where e is small 1 + e would lose it: there it is 2 atanh(e / (2 + e)),
+// to 5e-7 of its value; for the 16-bit formats e - e^2 / 2, to 1e-4.
+template <class T> __device__ __forceinline__ float softplusOf(float x) {
+  const float e = ex2(LOG2E * x);
   float log2;
   asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(log2) : "f"(1.f + e));
-  const float small = 2.f * s * (1.f + s2 * (1.f / 3.f + s2 * (0.2f + s2 * (1.f / 7.f + s2 * (1.f / 9.f)))));
-  return x > 20.f ? x : e < 0.5f ? small : 0.6931471805599453f * log2;
+  const float large = 0.6931471805599453f * log2;
+  if constexpr (sizeof(T) == 4) {
+    const float s = __fdividef(e, 2.f + e), s2 = s * s;
+    const float small = 2.f * s * (1.f + s2 * (1.f / 3.f + s2 * (0.2f + s2 * (1.f / 7.f + s2 * (1.f / 9.f)))));
+    return x > 20.f ? x : e < 0.5f ? small : large;
+  }
+  return x > 20.f ? x : e < 0.01f ? e - 0.5f * e * e : large;
 }
 
 template <int N> __device__ __forceinline__ void loadStates(const float* from, float (&to)[N]) {
@@ -100,4 +110,41 @@ template <int LANES> __device__ __forceinline__ float sumOverLanes(const float (
 #pragma unroll
   for (int step = 4; step < LANES; step <<= 1) c += __shfl_xor_sync(~0u, c, step);
   return c;
+}
+// Sums V numbers over the channels of a warp (lanes LANES apart): returns with `count` sums in v[0..], those of index `first` on. Each step halves
+// what a lane is responsible for, as long as there is more than one.
+template <int LANES, int V> __device__ __forceinline__ int sumOverChannels(float (&v)[V], int& count) {
+  int first = 0;
+  count = V;
+#pragma unroll
+  for (int step = LANES, size = V; step < 32; step <<= 1) {
+    const bool upper = threadIdx.x & step;
+    if (size > 1) {
+      size >>= 1;
+#pragma unroll
+      for (int j = 0; j < V / 2; j++)
+        if (j < size) {
+          const float mine = upper ? v[j + size] : v[j], theirs = upper ? v[j] : v[j + size];
+          v[j] = mine + __shfl_xor_sync(~0u, theirs, step);
+        }
+      if (upper) first += size;
+      count = size;
+    } else {
+      v[0] += __shfl_xor_sync(~0u, v[0], step);
+    }
+  }
+  return first;
+}
+
+// The state that a chunk starts from (backward: its gradient after the chunk): the chunks before it (after it), chained in order.
+template <bool BACKWARD> __device__ __forceinline__ float chunkStart(const Scan& s, const float* first, i64 batch, i64 chunk, i64 channel, i64 n, float a) {
+  float h = first ? first[(batch * s.dInner + channel) * s.dState + n] : 0.f;
+  const i64 many = BACKWARD ? s.chunks - 1 - chunk : chunk;
+#pragma unroll 4
+  for (i64 k = 0; k < many; k++) {
+    const i64 part = batch * s.chunks + (BACKWARD ? s.chunks - 1 - k : k);
+    const float sum = s.sums[part * s.dInner + channel], end = s.ends[(part * s.dState + n) * s.dInner + channel];
+    h = (sum == INFINITY ? 0.f : ex2(a * sum) * h) + end;
+  }
+  return h;
 }

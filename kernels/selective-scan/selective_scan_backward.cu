@@ -6,8 +6,8 @@
 namespace {
 
 template <int LANES, int NPL> struct Backward {
-  static constexpr int THREADS = THREADS_OF<LANES>, CHANNELS = THREADS / LANES, STATES = LANES * NPL, TOKENS = CHECKPOINT, WARPS = THREADS / 32;
-  static constexpr int EACH = TOKENS * CHANNELS / THREADS, EACH_BC = (TOKENS * STATES + THREADS - 1) / THREADS;
+  static constexpr int THREADS = THREADS_OF<LANES>, CHANNELS = THREADS / LANES, STATES = LANES * NPL, TOKENS = CHECKPOINT_OF<STATES>, WARPS = THREADS / 32;
+  static constexpr int EACH = (TOKENS * CHANNELS + THREADS - 1) / THREADS, EACH_BC = (TOKENS * STATES + THREADS - 1) / THREADS;
   alignas(16) float h[TOKENS][THREADS][NPL];
   float dt[TOKENS][CHANNELS], x[TOKENS][CHANNELS], gy[TOKENS][CHANNELS], y[TOKENS][CHANNELS];
   float gDu[TOKENS][CHANNELS], gStep[TOKENS][CHANNELS];
@@ -15,31 +15,6 @@ template <int LANES, int NPL> struct Backward {
   float gBC[WARPS][TOKENS][2 * STATES];
   int mark[TOKENS];
 };
-
-// Sums V numbers over the channels of a warp (lanes LANES apart): returns with `count` sums in v[0..], those of index `first` on. Each step halves
-// what a lane is responsible for, as long as there is more than one.
-template <int LANES, int V> __device__ __forceinline__ int sumOverChannels(float (&v)[V], int& count) {
-  int first = 0;
-  count = V;
-#pragma unroll
-  for (int step = LANES, size = V; step < 32; step <<= 1) {
-    const bool upper = threadIdx.x & step;
-    if (size > 1) {
-      size >>= 1;
-#pragma unroll
-      for (int j = 0; j < V / 2; j++)
-        if (j < size) {
-          const float mine = upper ? v[j + size] : v[j], theirs = upper ? v[j] : v[j + size];
-          v[j] = mine + __shfl_xor_sync(~0u, theirs, step);
-        }
-      if (upper) first += size;
-      count = size;
-    } else {
-      v[0] += __shfl_xor_sync(~0u, v[0], step);
-    }
-  }
-  return first;
-}
 
 template <class T, int LANES, int NPL> __device__ void backward(const Scan& s) {
   using Tile = Backward<LANES, NPL>;
@@ -60,8 +35,7 @@ template <class T, int LANES, int NPL> __device__ void backward(const Scan& s) {
     const bool real = p.active && n < s.dState;
     a[j] = real ? s.A[p.channel * s.dState + n] * LOG2E : 0.f;
     gA[j] = 0.f;
-    const float* carried = s.starts ? s.starts + part * s.dInner * s.dState + p.channel * s.dState : s.gFinal ? s.gFinal + stateAt : nullptr;
-    gh[j] = real && carried ? carried[n] : 0.f;
+    gh[j] = real ? chunkStart<true>(s, s.gFinal, p.batch, p.chunk, p.channel, n, a[j]) : 0.f;
   }
   const int column = threadIdx.x % CHANNELS;
   const i64 staged = p.firstChannel + column;
@@ -85,7 +59,7 @@ template <class T, int LANES, int NPL> __device__ void backward(const Scan& s) {
   if (gz) gz += firstRow * s.dInner + staged;
   B += (row0 + lastTile + tokenOf) * s.BStride + p.group * s.dState + stateOf;
   C += (row0 + lastTile + tokenOf) * s.CStride + p.group * s.dState + stateOf;
-  const float* start = s.saved + ((p.batch * s.checkpoints + lastTile / CHECKPOINT) * s.dInner + p.channel) * s.dState + p.lane * NPL;
+  const float* start = s.saved + ((p.batch * s.checkpoints + lastTile / TOKENS) * s.dInner + p.channel) * s.dState + p.lane * NPL;
   const T none = narrow<T>(0.f);
   const auto fetch = [&](int left) {
 #pragma unroll
@@ -128,9 +102,10 @@ template <class T, int LANES, int NPL> __device__ void backward(const Scan& s) {
 #pragma unroll
     for (int e = 0; e < EACH; e++) {
       const int k = threadIdx.x / CHANNELS + e * (THREADS / CHANNELS);
+      if (k >= TOKENS) continue;
       const bool there = isStaged && t0 + k < to && !(s.marks && tile.mark[k] < 0);
       const float raw = there ? widen(nextDelta[e]) + bias : 0.f;
-      const float dt = there ? (s.softplus ? softplusOf(raw) : raw) : 0.f;
+      const float dt = there ? (s.softplus ? softplusOf<T>(raw) : raw) : 0.f;
       slope[e] = s.softplus && raw <= 20.f ? sigmoidOf(raw) : 1.f;
       up[e] = there ? widen(nextG[e]) : 0.f;
       gate[e] = there ? widen(nextZ[e]) : 0.f;
@@ -237,7 +212,7 @@ template <class T, int LANES, int NPL> __device__ void backward(const Scan& s) {
 #pragma unroll
     for (int e = 0; e < EACH; e++) {
       const int k = threadIdx.x / CHANNELS + e * (THREADS / CHANNELS);
-      if (!isStaged || t0 + k >= to) continue;
+      if (k >= TOKENS || !isStaged || t0 + k >= to) continue;
       const bool padded = s.marks && tile.mark[k] < 0;
       const float own = tile.x[k][column], gy = tile.gy[k][column], gDu = tile.gDu[k][column];
       const float step = padded ? 0.f : (own * gDu + tile.gStep[k][column] * (1.f / LOG2E)) * slope[e];
@@ -288,7 +263,7 @@ template <class T, int LANES, int NPL> __device__ void backward(const Scan& s) {
   }
 }
 
-// What a chunk adds to the gradient of the state before it, from a gradient of zero after it, and the sum of its steps; `scan_join` chains them.
+// What a chunk adds to the gradient of the state before it, from a gradient of zero after it, and the sum of its steps; `chunkStart` chains them.
 template <class T, int LANES, int NPL> __device__ void summary(const Scan& s) {
   constexpr int THREADS = THREADS_OF<LANES>, CHANNELS = THREADS / LANES, STATES = LANES * NPL, TOKENS = 32;
   __shared__ float dts[TOKENS][CHANNELS], gys[TOKENS][CHANNELS];
@@ -322,7 +297,7 @@ template <class T, int LANES, int NPL> __device__ void summary(const Scan& s) {
         const float gate = widen(z[row * s.zStride + staged]);
         gy *= gate * sigmoidOf(gate);
       }
-      dts[k][column] = there ? (s.softplus ? softplusOf(raw) : raw) : 0.f;
+      dts[k][column] = there ? (s.softplus ? softplusOf<T>(raw) : raw) : 0.f;
       gys[k][column] = gy;
     }
     for (int i = threadIdx.x; i < TOKENS * STATES; i += THREADS) {
@@ -346,19 +321,8 @@ template <class T, int LANES, int NPL> __device__ void summary(const Scan& s) {
   const i64 part = p.batch * s.chunks + p.chunk;
 #pragma unroll
   for (int j = 0; j < NPL; j++)
-    if (p.lane * NPL + j < s.dState) s.ends[(part * s.dInner + p.channel) * s.dState + p.lane * NPL + j] = gh[j];
+    if (p.lane * NPL + j < s.dState) s.ends[(part * s.dState + p.lane * NPL + j) * s.dInner + p.channel] = gh[j];
   if (p.lane == 0) s.sums[part * s.dInner + p.channel] = sum;
-}
-
-// Sums the blocks' gradients of B and C, in order.
-template <class T> __device__ void joinBC(const float* parts, T* gB, T* gC, i64 rows, i64 groups, i64 dState, i64 blocks) {
-  const i64 each = rows * groups * 2 * dState;
-  EACH_ELEMENT(i, each) {
-    float sum = 0.f;
-    for (i64 k = 0; k < blocks; k++) sum += parts[k * each + i];
-    const i64 n = i % dState, which = i / dState % 2, rowAndGroup = i / dState / 2;
-    (which ? gC : gB)[rowAndGroup * dState + n] = narrow<T>(sum);
-  }
 }
 
 }  // namespace
@@ -371,11 +335,3 @@ template <class T> __device__ void joinBC(const float* parts, T* gB, T* gC, i64 
     summary<T, LANES, NPL>(s);                                                                                             \
   }
 EACH_SCAN(BACKWARD)
-
-#define JOIN(name, T)                                                                                                           \
-  extern "C" __global__ void scan_join_bc_##name(const float* parts, T* gB, T* gC, i64 rows, i64 groups, i64 dState, i64 blocks) { \
-    joinBC<T>(parts, gB, gC, rows, groups, dState, blocks);                                                                     \
-  }
-JOIN(float32, float)
-JOIN(bf16, bf16)
-JOIN(f16, f16)

@@ -2,8 +2,10 @@ import { parseArgs } from "node:util";
 import { isMambaError } from "@mamba-ts/backend";
 import { decodeBench } from "./benches/decode.js";
 import { deviceBench } from "./benches/device.js";
+import { jambaPrefillBench } from "./benches/jamba-prefill.js";
 import { matmulBench } from "./benches/matmul.js";
 import { s4CostBench, s4CostChild } from "./benches/s4-cost.js";
+import { s4TrainBench } from "./benches/s4-train.js";
 import { scanBench } from "./benches/scan.js";
 import { scanMemoryBench, scanMemoryChild } from "./benches/scan-memory.js";
 import { trainBench } from "./benches/train.js";
@@ -23,11 +25,13 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
   "wasm-model": wasmModelBench,
   "scan-memory": scanMemoryBench,
   "s4-cost": s4CostBench,
+  "s4-train": s4TrainBench,
   device: deviceBench,
+  "jamba-prefill": jambaPrefillBench,
 };
 
 /** Those that take minutes on a processor are run when they are named. */
-const onRequest = new Set(["device", "wasm-model"]);
+const onRequest = new Set(["device", "wasm-model", "jamba-prefill"]);
 
 const usage = `usage: node dist/bin.js [BENCH...] [--backend NAME-OR-PATH] [--runs N] [--warmup N] [--json] [--picture FILE]
 

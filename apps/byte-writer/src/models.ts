@@ -6,8 +6,8 @@ import type { Mamba } from "@mamba-ts/mamba";
 import { loadMamba } from "@mamba-ts/mamba/load";
 import { BytePairs } from "@mamba-ts/mambabyte";
 
-/** The byte model that this repository trained and ships. */
-export const byteModelFolder = fileURLToPath(new URL("../../cli/model", import.meta.url));
+/** The byte model: the first that this repository shipped. */
+export const byteModelFolder = fileURLToPath(new URL("../bytes", import.meta.url));
 /** The subword model of the same size, trained on the same books by `train-drafter`. */
 export const drafterFolder = fileURLToPath(new URL("../drafter", import.meta.url));
 

@@ -13,7 +13,7 @@ import { type TrainOptions, train } from "./commands/train.js";
 import { type BackendStatus, chooseBackend, listBackends } from "./lib/backend.js";
 import { architectures } from "./lib/new-model.js";
 import { choice, integer, real, tokenList } from "./lib/numbers.js";
-import { createOutput, type Output, reportError } from "./lib/output.js";
+import { bytes, createOutput, type Output, reportError } from "./lib/output.js";
 import { weightDtypes } from "./lib/weight-dtypes.js";
 
 // Asked for before the options are parsed, since what is wrong may be the options.
@@ -99,6 +99,12 @@ command<TrainOptions>(
   .option("--seed <n>", "of weights and batches", integer("--seed"), 0)
   .option("--carry", "read contiguous text, carrying the state from batch to batch", false)
   .option("--recompute", "less memory, a third more time", false)
+  .option(
+    "--dtype <name>",
+    "of the activations: float32, or bf16 for mixed precision",
+    choice("--dtype", ["float32", "bf16"]),
+    "float32",
+  )
   .option("--eval-every <n>", "steps between evaluations", integer("--eval-every", 1), 100)
   .option("--eval-bytes <n>", "bytes to evaluate on; 0: all", integer("--eval-bytes"), 16384)
   .option("--save-every <n>", "steps between checkpoints", integer("--save-every", 1), 100)
@@ -196,7 +202,7 @@ command(
     const found = await listBackends();
     const line = (b: BackendStatus): string =>
       b.available
-        ? `${b.name.padEnd(8)} ${b.device}; fused: ${b.fused?.join(", ")}`
+        ? `${b.name.padEnd(8)} ${b.device}; buffers up to ${bytes(b.limits!.maxBufferBytes)}; fused: ${b.fused?.join(", ")}`
         : `${b.name.padEnd(8)} not available: ${b.reason}`;
     output.result(found.map(line).join("\n"), found);
   },

@@ -1,7 +1,7 @@
 /** Ctrl-C, where backends compute at once and nothing else would get a turn: it ends long work soon, and says so by the exit code. */
 import { writeFileSync } from "node:fs";
 import { beforeAll, describe, expect, test } from "vitest";
-import { fixtures, inFolder, isBuilt, mamba } from "./support.js";
+import { fixtures, inFolder, interrupt, isBuilt, mamba } from "./support.js";
 
 const cases: [string, string[]][] = [
   ["generate", ["--model", fixtures, "--prompt-tokens", "1", "--max-tokens", "1000000"]],
@@ -22,9 +22,7 @@ describe.skipIf(!isBuilt)("Ctrl-C", () => {
     ...cases.map(([command, args]) => [command, "cpu", args] as const),
     ...cases.slice(0, 1).map(([command, args]) => [command, "wasm", args] as const),
   ])("%s on %s", async (command, backend, args) => {
-    const ended = await mamba([command, ...args, "--backend", backend], (child) => {
-      setTimeout(() => child.kill("SIGINT"), 1500);
-    });
+    const ended = await mamba([command, ...args, "--backend", backend], interrupt);
     expect(ended).toMatchObject({ code: 130, signal: null });
     expect(ended.stderr).toContain("interrupted");
   });

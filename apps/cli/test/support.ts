@@ -1,6 +1,6 @@
 /** The command as it is built, run from outside, and files to give it. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -50,6 +50,28 @@ export function run(
     child.on("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
     meanwhile?.(child);
   });
+}
+
+/** Sends Ctrl-C soon after the process has said that it wants to know of it. */
+export function interrupt(child: ChildProcess): void {
+  const status = `/proc/${child.pid}/status`;
+  // Linux tells which signals a process catches; elsewhere a while has to do.
+  const isReady = (): boolean => {
+    const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(readFileSync(status, "utf8"))?.[1] ?? "0";
+    return (Number.parseInt(caught.slice(-1), 16) & 2) !== 0;
+  };
+  const send = (after: number): void => void setTimeout(() => child.kill("SIGINT"), after);
+  if (!existsSync(status)) {
+    send(3000);
+    return;
+  }
+  const timer = setInterval(() => {
+    if (child.exitCode !== null || !existsSync(status)) clearInterval(timer);
+    else if (isReady()) {
+      clearInterval(timer);
+      send(700);
+    }
+  }, 20);
 }
 
 /** Runs a `mamba …` that must succeed. */

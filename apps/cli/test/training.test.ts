@@ -101,7 +101,7 @@ describe.skipIf(!isBuilt)("mamba", () => {
 
     test("Ctrl-C during an evaluation: it stops at once, and --resume catches up on it", async () => {
       const long = inFolder("long.txt");
-      writeFileSync(long, "An evaluation that takes a while is stopped in its middle. ".repeat(1500));
+      writeFileSync(long, "An evaluation that takes a while is stopped in its middle. ".repeat(5000));
       const more = ["--valid", long, "--eval-every", "40", "--eval-bytes", "0"];
       const validations = (out: string) =>
         logged(out).flatMap((line) => {
@@ -121,7 +121,8 @@ describe.skipIf(!isBuilt)("mamba", () => {
         }, 2);
       });
       expect(stopped.code).toBe(130);
-      expect(losses(out).length).toBe(40);
+      // On a slow machine the step before the evaluation may be what was stopped.
+      expect([39, 40]).toContain(losses(out).length);
       expect(validations(out)).toEqual([]);
       await done(...args(out, ...more, "--resume"));
       expect(losses(out)).toEqual(losses("evaluated"));

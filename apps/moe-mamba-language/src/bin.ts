@@ -18,7 +18,7 @@ const full: Settings = {
   dModel: 48,
   nLayer: 2,
   nExperts: 8,
-  steps: 1000,
+  steps: 600,
   batch: 4,
   length: 256,
   lr: 4e-3,

@@ -6,8 +6,9 @@ const element = <T extends Element>(id: string): T => document.getElementById(id
 const button = (id: string): HTMLButtonElement => element(id);
 const text = (id: string): HTMLTextAreaElement => element(id);
 
-// `?backend=cpu` leaves the GPU alone.
-const name = new URLSearchParams(location.search).get("backend") === "cpu" ? "cpu" : "best";
+// `?backend=wasm` and `?backend=cpu` leave the GPU alone.
+const asked = new URLSearchParams(location.search).get("backend");
+const name = asked === "wasm" || asked === "cpu" ? asked : "best";
 const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
 const ask = (request: Request): void => {
   element<HTMLElement>("error").textContent = "";
@@ -92,7 +93,7 @@ const answers: { readonly [T in Reply["type"]]: (reply: Reply & { type: T }) => 
     showLayer();
   },
   step: ({ step, bitsPerByte, seconds }) => {
-    curve.add(bitsPerByte, steps);
+    curve.add(bitsPerByte);
     element<HTMLElement>("progress").textContent =
       `Step ${step} of ${steps}: ${bitsPerByte.toFixed(3)} bits per byte, ${(1 / seconds).toFixed(1)} steps per second`;
   },
@@ -103,6 +104,7 @@ const answers: { readonly [T in Reply["type"]]: (reply: Reply & { type: T }) => 
     download("model.safetensors", bytes);
     download("config.json", config);
   },
+  resources: ({ urls }) => void keepOffline(urls),
   idle: () => setBusy(false),
   error: ({ message }) => {
     element<HTMLElement>("error").textContent = message;
@@ -112,6 +114,19 @@ worker.onmessage = ({ data }: MessageEvent<Reply>) => (answers[data.type] as (re
 worker.onerror = ({ message }) => {
   element<HTMLElement>("error").textContent = `The worker has stopped: ${message}`;
 };
+
+/** Once loaded the page needs no network: what it and the worker have fetched is kept, which `data-offline` on the body then says. */
+async function keepOffline(urls: readonly string[]): Promise<void> {
+  if (!("serviceWorker" in navigator) || !import.meta.env.PROD) return;
+  await navigator.serviceWorker.register("./offline.js");
+  const { active } = await navigator.serviceWorker.ready;
+  const own = performance.getEntriesByType("resource").map(({ name }) => name);
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    document.body.dataset["offline"] = "ready";
+  };
+  active?.postMessage({ urls: [location.href, ...own, ...urls] }, [port2]);
+}
 
 async function loadFiles(files: readonly File[]): Promise<void> {
   const config = files.find(({ name }) => name.endsWith(".json"));
@@ -165,6 +180,4 @@ button("train").onclick = () => {
 };
 button("save").onclick = () => ask({ type: "save" });
 
-// Once loaded the page needs no network.
-if ("serviceWorker" in navigator && import.meta.env.PROD) void navigator.serviceWorker.register("./offline.js");
 loadShipped();

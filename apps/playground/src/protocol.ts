@@ -42,6 +42,8 @@ export type Reply =
   | { readonly type: "step"; readonly step: number; readonly bitsPerByte: number; readonly seconds: number }
   | { readonly type: "trained"; readonly steps: number }
   | { readonly type: "saved"; readonly bytes: Uint8Array<ArrayBuffer>; readonly config: string }
+  /** What the worker has loaded so far, for use without a network. */
+  | { readonly type: "resources"; readonly urls: readonly string[] }
   | { readonly type: "idle" }
   | { readonly type: "error"; readonly message: string };
 

@@ -22,13 +22,13 @@ export class LossCurve {
     this.svg.replaceChildren();
   }
 
-  add(loss: number, steps: number): void {
+  add(loss: number): void {
     this.#points.push(loss);
     const top = Math.max(...this.#points);
     const bottom = Math.min(...this.#points, top - 1e-3);
     const xy = this.#points.map(
       (l, i) =>
-        `${((600 * i) / Math.max(1, steps - 1)).toFixed(1)},${(155 - (150 * (l - bottom)) / (top - bottom)).toFixed(1)}`,
+        `${((600 * i) / Math.max(1, this.#points.length - 1)).toFixed(1)},${(155 - (150 * (l - bottom)) / (top - bottom)).toFixed(1)}`,
     );
     const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
     line.setAttribute("points", xy.join(" "));

@@ -29,10 +29,19 @@ async function openBackend(note?: string): Promise<Backend> {
     return opened;
   };
   const onProcessor = async (why: string): Promise<Backend> => {
+    const note = `${why}; the processor does the work.`;
+    if (self.name !== "cpu") {
+      try {
+        const { createBackend } = await import("@mamba-ts/backend-wasm");
+        return about(await createBackend(), note);
+      } catch (error) {
+        if (!isMambaError(error, "unsupported")) throw error;
+      }
+    }
     const { createBackend } = await import("@mamba-ts/backend-cpu");
-    return about(await createBackend(), `${why}; the processor does the work.`);
+    return about(await createBackend(), note);
   };
-  if (self.name === "cpu") return onProcessor("As the page's address asks");
+  if (self.name !== "best") return onProcessor("As the page's address asks");
   try {
     const { createBackend } = await import("@mamba-ts/backend-webgpu");
     return about(await createBackend());
@@ -61,6 +70,7 @@ async function load(from: ModelSource, signal: AbortSignal): Promise<void> {
   loaded = next;
   source = from;
   announce(loaded);
+  say({ type: "resources", urls: performance.getEntriesByType("resource").map(({ name }) => name) });
 }
 
 function expectModel(): LoadedModel {

@@ -1,16 +1,12 @@
 /** The page in real Chromium, driven as a user would. */
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
-import { type Browser, chromium, type Page } from "playwright";
+import type { Browser, Page } from "playwright";
 import { createServer, type ViteDevServer } from "vite";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { launchChromium, missing } from "./chromium.js";
 
-const executablePath = "/usr/bin/chromium";
-// In CI a missing browser fails; elsewhere these tests are skipped, and say so.
-const missing = !existsSync(executablePath) && process.env["CI"] === undefined;
-if (missing) console.warn(`The page's tests are skipped: no Chromium at ${executablePath}`);
 const screenshots = process.env["SCREENSHOTS"];
 
 describe.skipIf(missing)("the page", () => {
@@ -39,13 +35,7 @@ describe.skipIf(missing)("the page", () => {
       logLevel: "error",
     });
     await server.listen();
-    browser = await chromium.launch({
-      executablePath,
-      args: [
-        ...["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--no-first-run"],
-        ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
-      ],
-    });
+    browser = await launchChromium();
     page = await browser.newPage({ viewport: { width: 420, height: 900 } });
     page.setDefaultTimeout(90_000);
     page.on("pageerror", (error) => faults.push(error.message));
@@ -132,6 +122,60 @@ describe.skipIf(missing)("the page", () => {
     await page.locator("#stop").click();
   });
 
+  test("a lost device is replaced, and the model loaded into the new one", async () => {
+    await open();
+    const worker = page.workers()[0]!;
+    // The next command shows the device, which is then taken away in the middle of a text.
+    await worker.evaluate(() => {
+      const { prototype } = GPUDevice;
+      const create = prototype.createCommandEncoder;
+      prototype.createCommandEncoder = function (...rest) {
+        (globalThis as { device?: GPUDevice }).device = this;
+        prototype.createCommandEncoder = create;
+        return create.apply(this, rest);
+      };
+    });
+    await page.locator("#continue").click();
+    await page.locator("#continuation").filter({ hasText: /\S/ }).waitFor();
+    await worker.evaluate(() => (globalThis as { device?: GPUDevice }).device!.destroy());
+    await page
+      .locator("#error")
+      .filter({ hasText: /device was lost/ })
+      .waitFor();
+    await page
+      .locator("#device")
+      .filter({ hasText: /The device was lost; this is a new one/ })
+      .waitFor();
+    await page.locator("#continue:enabled").waitFor();
+    await page.locator("#continue").click();
+    await page.locator("#continuation").filter({ hasText: /\S/ }).waitFor();
+    expect(await textOf("error")).toBe("");
+    await page.locator("#stop").click();
+  });
+
+  test("from the keyboard alone: text, stop, selection, training", async () => {
+    await open();
+    await page.locator("#prompt").focus();
+    await page.keyboard.type("!");
+    await page.keyboard.press("Control+Enter");
+    await page.locator("#continuation").filter({ hasText: /\S/ }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.waitForFunction(() => (document.querySelector("#stop") as HTMLButtonElement).disabled);
+    const reached = new Set<string>();
+    for (let i = 0; i < 20; i++) {
+      await page.keyboard.press("Tab");
+      reached.add(await page.evaluate(() => document.activeElement?.id ?? ""));
+    }
+    for (const id of ["continue", "select", "corpus", "width", "layers", "steps", "train", "save"])
+      expect([...reached]).toContain(id);
+  });
+
+  test("a phone's width needs no sideways scrolling", async () => {
+    await page.setViewportSize({ width: 360, height: 700 });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+    await page.setViewportSize({ width: 420, height: 900 });
+  });
+
   test("says what is wrong", async () => {
     await page.locator("#corpus").fill("too short");
     await page.locator("#train:enabled").click();
@@ -153,13 +197,15 @@ describe.skipIf(missing)("the page", () => {
     expect(await textOf("error")).toBe("");
   });
 
-  test("without WebGPU the processor does the work", async () => {
+  test.each(["wasm", "cpu"])("without WebGPU the processor does the work, by %s", async (backend) => {
     const plain = await browser.newContext();
     const other = await plain.newPage();
     other.setDefaultTimeout(60_000);
-    await other.goto(`http://localhost:${(server.httpServer!.address() as AddressInfo).port}/?backend=cpu`);
+    await other.goto(`http://localhost:${(server.httpServer!.address() as AddressInfo).port}/?backend=${backend}`);
     await other.locator("#continue:enabled").waitFor();
-    expect(await other.locator("#device").textContent()).toMatch(/^cpu: /);
+    expect(await other.locator("#device").textContent()).toMatch(
+      new RegExp(`^${backend}: .*the processor does the work`),
+    );
     await other.locator("#continue").click();
     await other.locator("#continuation").filter({ hasText: /\w/ }).waitFor();
     await plain.close();

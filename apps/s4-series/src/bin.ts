@@ -15,8 +15,8 @@ const usage = `usage: node dist/bin.js [SERIES...] [--ett FILE] [--out DIR] [--s
 Series: co2, earthquakes, ett; those there is data for by default.
   --ett FILE    ETTh1.csv of the ETDataset (https://github.com/zhouhaoyi/ETDataset), hourly
   --out DIR     where the pictures go, SERIES.svg; none by default
-  --steps N     updates of a model; 300 by default
-  --quick       60 updates of one smaller model instead of three, under two minutes
+  --steps N     updates of a model; 150 by default
+  --quick       60 updates of one smaller model instead of 150 of three, under two minutes
   --help`;
 
 const names = ["co2", "earthquakes", "ett"] as const;
@@ -38,7 +38,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const { ett, out, quick } = values;
-  const steps = Number(values.steps ?? (quick ? 60 : 300));
+  const steps = Number(values.steps ?? (quick ? 60 : 150));
   const unknown = positionals.find((name) => !names.includes(name as Name));
   const wrong =
     unknown !== undefined
@@ -62,7 +62,7 @@ async function main(): Promise<number> {
     const start = performance.now();
     const report = await run(name, ett ?? "", {
       backend,
-      dModel: quick ? 16 : 32,
+      dModel: 16,
       dState: quick ? 16 : 32,
       batch: 32,
       steps,

@@ -2,7 +2,8 @@ import { createCpuBackend } from "@mamba-ts/backend-cpu";
 import { expect, it } from "vitest";
 import { co2, earthquakes } from "../src/data.js";
 import { forecastEvents } from "../src/irregular.js";
-import { fitLinear, predictLinear } from "../src/linear.js";
+import { chooseLinear, fitLinear, type LinearModel, predictLinear, squaredError } from "../src/linear.js";
+import { type Example, forecast } from "../src/model.js";
 import { forecastSeries } from "../src/regular.js";
 import { reportText } from "../src/report.js";
 
@@ -45,4 +46,36 @@ it("predicts waiting times that alternate", async () => {
   const mse = Object.fromEntries(scores.map((s) => [s.name, s.mse]));
   expect(mse["S4D, steps from the time stamps"]).toBeLessThan(0.3);
   expect(mse["mean"]).toBeGreaterThan(0.9);
+});
+
+it("keeps the simple forecast where nothing does better on the validation examples", async () => {
+  const backend = createCpuBackend();
+  const recipe = { backend, dModel: 4, dState: 8, steps: 12, batch: 4, rate: 0.02, models: 2 };
+  const base = (e: Pick<Example, "input">): Float64Array => Float64Array.of(e.input[7]!, 2 * e.input[0]!);
+  /** The simple forecast is always 1 too low. */
+  const example = (i: number): Example => {
+    const input = Float64Array.from({ length: 8 }, (_, k) => Math.sin(i + k));
+    return { input, target: base({ input }).map((v) => v + 1) };
+  };
+  const perfect = [1, 2, 3].map(example).map((e) => ({ ...e, target: base(e) }));
+  const task = { features: 1, outputs: 2, example, count: 50, base };
+  const tests = [60, 61].map(example);
+  expect(await forecast({ ...task, validation: perfect }, recipe, tests)).toEqual(tests.map(base));
+  const learned = await forecast({ ...task, validation: [70, 71, 72].map(example) }, recipe, tests);
+  expect(squaredError(tests, (_, i) => learned[i]!)).toBeLessThan(0.8);
+});
+
+it("chooses the ridge by validation: a strong one where the inputs are noise", () => {
+  const noise = (n: number, seed: number) => Float64Array.from({ length: n }, (_, i) => Math.sin(1e4 * (i + 1) * seed));
+  const pairs = (count: number, seed: number) =>
+    Array.from({ length: count }, (_, i) => ({ input: noise(20, seed + i / 7), target: noise(1, 3 * seed + i / 5) }));
+  const [train, validation] = [pairs(30, 1), pairs(200, 50)];
+  const chosen = chooseLinear(train, validation);
+  const careless = fitLinear(
+    train.map((e) => e.input),
+    train.map((e) => e.target),
+    1e-5,
+  );
+  const error = (model: LinearModel): number => squaredError(validation, (e) => predictLinear(model, e.input));
+  expect(error(chosen)).toBeLessThan(0.8 * error(careless));
 });

@@ -65,7 +65,7 @@ class Device : public Napi::ObjectWrap<Device> {
                            InstanceMethod<&Device::Info>("info"), InstanceMethod<&Device::MemInfo>("memInfo"),
                            InstanceMethod<&Device::Alloc>("alloc"), InstanceMethod<&Device::Release>("release"),
                            InstanceMethod<&Device::Load>("load"), InstanceMethod<&Device::Find>("find"),
-                           InstanceMethod<&Device::Launch>("launch"), InstanceMethod<&Device::CopyIn>("copyIn"),
+                           InstanceMethod<&Device::Launch>("launch"), InstanceMethod<&Device::CopyIn>("copyIn"), InstanceMethod<&Device::CopyInNow>("copyInNow"),
                            InstanceMethod<&Device::CopyOut>("copyOut"), InstanceMethod<&Device::Set>("set"),
                            InstanceMethod<&Device::Copy>("copy"),
                            InstanceMethod<&Device::Synchronize>("synchronize"), InstanceMethod<&Device::BeginCapture>("beginCapture"),
@@ -201,6 +201,13 @@ class Device : public Napi::ObjectWrap<Device> {
     const auto view = info[1].As<Napi::Uint8Array>();
     driver.CtxSetCurrent(context_);
     failed(info.Env(), driver.MemcpyHtoDAsync(toPointer(info[0]), view.Data(), view.ByteLength(), stream_), "cuMemcpyHtoDAsync");
+  }
+
+  // Outside the stream, which may be recording a graph: the bytes are there when the call returns.
+  void CopyInNow(const Napi::CallbackInfo& info) {
+    const auto view = info[1].As<Napi::Uint8Array>();
+    driver.CtxSetCurrent(context_);
+    failed(info.Env(), driver.MemcpyHtoD(toPointer(info[0]), view.Data(), view.ByteLength()), "cuMemcpyHtoD");
   }
 
   void Copy(const Napi::CallbackInfo& info) {

@@ -6,6 +6,7 @@ import {
   dtypeLayout,
   type FusedOps,
   InvalidArgumentError,
+  UnsupportedError,
 } from "@mamba-ts/backend";
 import { CudaDevice } from "./device.js";
 import { binary, cast, compare, fill, unary, where } from "./elementwise.js";
@@ -67,8 +68,11 @@ export async function createBackend(options: CudaBackendOptions = {}): Promise<C
 
     alloc: (count, dtype) => device.alloc(count, dtype),
     upload(data, dtype) {
-      const buf = device.alloc(data.byteLength / dtypeLayout[dtype].bytes, dtype);
-      if (data.byteLength > 0) device.native.copyIn(buf.pointer, bytesOf(data));
+      const count = data.byteLength / dtypeLayout[dtype].bytes;
+      // A graph would copy from the host's memory again at each replay: what is uploaded while it is recorded is a constant of it.
+      const isConstant = device.memory.isPinning;
+      const buf = device.memory.alloc(count, dtype, isConstant);
+      if (data.byteLength > 0) device.native[isConstant ? "copyInNow" : "copyIn"](buf.pointer, bytesOf(data));
       return buf;
     },
     write(buf, data, start = 0) {
@@ -78,12 +82,20 @@ export async function createBackend(options: CudaBackendOptions = {}): Promise<C
         throw new InvalidArgumentError(
           `cuda: writing ${data.byteLength} bytes at element ${start} of ${own.count} ${own.dtype}`,
         );
+      if (device.memory.isPinning)
+        throw new UnsupportedError("cuda: write inside a capture", {
+          hint: "write between replays, to the tensors that the captured function reads",
+        });
       if (data.byteLength > 0) device.native.copyIn(own.pointer + at, bytesOf(data));
     },
     async read(buf, start = 0, count = buf.count - start) {
       const own = device.own(buf);
       if (start < 0 || count < 0 || start + count > own.count)
         throw new InvalidArgumentError(`cuda: reading ${count} elements from ${start} on of ${own.count}`);
+      if (device.memory.isPinning)
+        throw new UnsupportedError("cuda: read inside a capture", {
+          hint: "read the captured function's results after replay",
+        });
       if (count === 0) return new ArrayBuffer(0);
       const { pointer, bytesEach } = own;
       return device.wait(device.native.copyOut(pointer + start * bytesEach, count * bytesEach));
@@ -111,31 +123,43 @@ export async function createBackend(options: CudaBackendOptions = {}): Promise<C
   };
 }
 
-/** What `fn` enqueues becomes one CUDA graph: replaying it is one launch. */
+/** What `fn` enqueues becomes one CUDA graph: replaying it is one launch. Where `fn` throws, nothing is left behind. */
 function capture(device: CudaDevice, fn: () => void): Capture {
+  if (device.memory.isPinning) throw new UnsupportedError("cuda: a capture inside a capture");
   // cuBLASLt's memory must exist before: a graph may not allocate it.
   void device.workspace;
   device.memory.pin();
   device.native.beginCapture();
-  let graph: number | undefined;
-  let release = (): void => {};
+  let failure: unknown;
   try {
     fn();
-  } finally {
-    release = device.memory.unpin();
-    graph = device.native.endCapture();
+  } catch (error) {
+    failure = error ?? new Error("capture: fn threw");
   }
-  const recorded = graph;
-  let isDisposed = false;
+  const release = device.memory.unpin();
+  let graph: number;
+  try {
+    graph = device.native.endCapture();
+  } catch (error) {
+    release();
+    throw failure ?? error;
+  }
+  const dispose = (): void => {
+    device.native.destroyGraph(graph);
+    release();
+  };
+  if (failure !== undefined) {
+    dispose();
+    throw failure;
+  }
   // Recording does not run anything.
-  device.native.launchGraph(recorded);
+  device.native.launchGraph(graph);
+  let isDisposed = false;
   return {
-    replay: () => device.native.launchGraph(recorded),
+    replay: () => device.native.launchGraph(graph),
     [Symbol.dispose]() {
-      if (isDisposed) return;
+      if (!isDisposed) dispose();
       isDisposed = true;
-      device.native.destroyGraph(recorded);
-      release();
     },
   };
 }

@@ -61,14 +61,22 @@ export class CudaMemory {
     return { liveBuffers: this.#live, liveBytes: this.#liveBytes };
   }
 
-  /** Uninitialised memory; see `BackendStorage.alloc`. */
-  alloc(count: number, dtype: DType): CudaBuf {
+  /** Whether a graph is being recorded. */
+  get isPinning(): boolean {
+    return this.#pinned !== undefined;
+  }
+
+  /**
+   * Uninitialised memory; see `BackendStorage.alloc`.
+   * @param isFresh - from the driver: nothing that has been enqueued uses it
+   */
+  alloc(count: number, dtype: DType, isFresh = false): CudaBuf {
     if (this.#disposed) throw new DisposedError("cuda: the backend was used after it had been disposed");
     const { elements, bytes } = dtypeLayout[dtype];
     if (!Number.isSafeInteger(count) || count < 0 || elements !== 1)
       throw new InvalidArgumentError(`cuda: ${count} is no number of ${dtype} elements`);
     const room = roomFor(count * bytes);
-    const pointer = room === 0 ? 0 : this.#take(room, count, dtype);
+    const pointer = room === 0 ? 0 : this.#take(room, count, dtype, isFresh);
     this.#live++;
     this.#liveBytes += room;
     // 0x7f bytes are NaN in every float format, and a large number in int32.
@@ -76,8 +84,8 @@ export class CudaMemory {
     return new CudaBuf(this, dtype, count, pointer, room);
   }
 
-  #take(room: number, count: number, dtype: DType): number {
-    const known = this.#idle.get(room)?.pop();
+  #take(room: number, count: number, dtype: DType, isFresh: boolean): number {
+    const known = isFresh ? undefined : this.#idle.get(room)?.pop();
     if (known !== undefined) {
       this.#idleBytes -= room;
       return known;

@@ -34,6 +34,8 @@ export interface NativeDevice {
     isEarly: boolean,
   ): void;
   copyIn(pointer: number, bytes: Uint8Array): void;
+  /** At once, beside the stream: into memory that no enqueued work uses. */
+  copyInNow(pointer: number, bytes: Uint8Array): void;
   copyOut(pointer: number, bytes: number): Promise<ArrayBuffer>;
   /** Between two places of the device. */
   copy(to: number, from: number, bytes: number): void;

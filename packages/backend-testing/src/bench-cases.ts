@@ -123,4 +123,19 @@ export const benchCases: readonly BenchCase[] = [
     inputs: (r) => ({ x: r.normal([64, 2048]) }),
     run: ({ x }) => ({ y: t.rfft(x!) }),
   },
+  {
+    op: "fftConvolution",
+    name: `${BATCH} x 1024 x ${WIDTH}, kernels as long`,
+    inputs: (r) => ({ u: r.normal([BATCH, 1024, WIDTH]), kernel: r.normal([1, WIDTH, 1024]) }),
+    run: ({ u, kernel }) => ({ y: t.fftConvolution(u!, kernel!) }),
+    // Two transforms of 2048 a sequence and one a kernel, 2.5 n log2 n operations each.
+    multiplyAdds: (2 * BATCH + 1) * WIDTH * 1.25 * 2048 * 11,
+  },
+  {
+    op: "activation",
+    name: `GELU, ${ROWS} rows of ${INNER}`,
+    inputs: (r) => ({ x: r.normal([ROWS, INNER]) }),
+    run: ({ x }) => ({ y: t.gelu(x!) }),
+    exps: ROWS * INNER,
+  },
 ];

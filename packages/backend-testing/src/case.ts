@@ -35,10 +35,12 @@ export class RandomInputs {
     this.rng = new Rng(seed);
   }
 
+  /** Normal with mean 0. */
   normal(shape: Shape, std = 1): HostTensor {
     return { shape, data: this.rng.normal(sizeOf(shape)).map((x) => std * x) };
   }
 
+  /** Uniform in [low, high). */
   uniform(shape: Shape, low: number, high: number): HostTensor {
     return { shape, data: this.rng.uniform(sizeOf(shape)).map((u) => low + (high - low) * u) };
   }
@@ -48,6 +50,7 @@ export class RandomInputs {
     return { shape, data: this.rng.integers(sizeOf(shape), 8 * (high - low)).map((k) => low + (k + offset) / 8) };
   }
 
+  /** int32 in [low, high). */
   integers(shape: Shape, low: number, high: number): HostTensor {
     return { shape, data: Int32Array.from(this.rng.integers(sizeOf(shape), high - low), (i) => i + low) };
   }

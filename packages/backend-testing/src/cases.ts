@@ -10,7 +10,7 @@ export {
   type Tensors,
 } from "./case.js";
 export { allCases } from "./cases/index.js";
-export { composedOnly } from "./composed-only.js";
+export { composedOnly, override } from "./composed-only.js";
 export { type Mutant, mutants } from "./mutants.js";
 export { centralDifferences } from "./reference.js";
 export {

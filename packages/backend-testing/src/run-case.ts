@@ -8,6 +8,7 @@ export interface Tolerance {
   readonly forward: number;
   readonly gradient: number;
 }
+/** What a backend has to reach, unless it says otherwise. */
 export const tolerances: { readonly [K in "float32" | "float64"]: Tolerance } = {
   float32: { forward: 1e-5, gradient: 1e-4 },
   float64: { forward: 1e-10, gradient: 1e-7 },

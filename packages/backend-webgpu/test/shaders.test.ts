@@ -15,6 +15,7 @@ const values: { readonly [constant: string]: readonly number[] } = {
   FROM: [0, 1, 2, 3, 4],
   TO: [0, 1, 2, 3],
   FORMAT: [0, 1, 2],
+  KIND: [0, 1],
   A_MODE: [0, 1, 2],
   B_MODE: [0, 1, 2],
   WEIGHT: [0, 1, 2, 3],

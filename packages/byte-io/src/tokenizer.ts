@@ -13,6 +13,7 @@ export class ByteTokenizer {
   /** Bytes have no end-of-text token. */
   readonly eosId: number | undefined = undefined;
 
+  /** The UTF-8 bytes of a text, one token each. */
   encode(text: string): Int32Array {
     return new Int32Array(encodeBytes(text));
   }

@@ -33,7 +33,7 @@ export interface Drafter {
 /** A model whose state is a value: `forward` leaves the one it is given as it was. Every language model of this project is one. */
 export interface VerifyingModel<S extends GenerationState> {
   readonly backend: Backend;
-  createState(batch: number): S;
+  createState(batch: number, options?: { readonly capacity?: number }): S;
   forward(
     input: readonly ArrayLike<number>[],
     options: { readonly state: NoInfer<S>; readonly into?: NoInfer<S>; readonly logits: "all" | "none" },
@@ -107,7 +107,7 @@ export async function* generateWithDrafts<S extends GenerationState>(
   const count = { tokens: 0, drafted: 0, accepted: 0, passes: 0, read: 0 };
   if (maxTokens === 0) return { reason: "length", ...count };
   // The state has read everything before `pending`.
-  let state = model.createState(1);
+  let state = model.createState(1, { capacity: ids.length });
   let pending = ids.slice(-1);
   let fresh: number[] = ids;
   let alone = isBoundary === undefined || isBoundary(ids.at(-1)!) ? 0 : 1;

@@ -79,7 +79,7 @@ export async function* generateBatch<S extends GenerationState>(
   if (ids.length === 0) throw new InvalidArgumentError("generate: there are no prompts");
   const rows = ids.map(() => new Row(tokenizer, stop, options.eosId ?? tokenizer.eosId));
   if (maxTokens === 0) return rows.map(() => "length");
-  const state = options.state ?? model.createState(ids.length);
+  const state = options.state ?? model.createState(ids.length, { capacity: Math.max(...ids.map((row) => row.length)) });
   const seen = repetitionPenalty === 1 ? undefined : ids.map((row) => new Set(row));
   let logits = await prefill(model, state, ids, options);
   let drawn: SampleResult | undefined;

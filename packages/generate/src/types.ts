@@ -10,7 +10,8 @@ export interface GenerationState extends TensorOwner, Disposable {
 /** What generation needs of a language model; every language model of this project is one. */
 export interface GenerativeModel<S extends GenerationState> {
   readonly backend: Backend;
-  createState(batch: number): S;
+  /** @param options - capacity: tokens that will be read at least, for a state that grows with them to take its memory at once */
+  createState(batch: number, options?: { readonly capacity?: number }): S;
   forward(
     input: Tensor | readonly ArrayLike<number>[],
     options: {

@@ -1,3 +1,4 @@
+import type { FloatDType } from "@mamba-ts/backend";
 import type { SegmentIds } from "@mamba-ts/mamba";
 import type { Tensor } from "@mamba-ts/tensor";
 import type { JambaState } from "./state.js";
@@ -16,6 +17,8 @@ export interface JambaForwardOptions {
   readonly hiddenStates?: boolean;
   /** Keep only the layers' inputs for the gradient, and compute the rest again. */
   readonly recompute?: boolean;
+  /** What flows between the operations of a layer, see Mamba's `forward`; the stream's dtype by default. */
+  readonly dtype?: FloatDType | undefined;
   /** Training mode: also return the routers' load-balancing loss. */
   readonly train?: boolean;
 }

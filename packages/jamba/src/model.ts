@@ -10,7 +10,14 @@
  * There are no positions anywhere: the Mamba layers know the order. One forward serves training, prefill in chunks of any size, and decoding.
  * Deviations from upstream: none in what is computed; packed sequences and padding anywhere are possible here.
  */
-import { type Backend, type DType, InvalidArgumentError, ShapeError, UnsupportedError } from "@mamba-ts/backend";
+import {
+  type Backend,
+  type DType,
+  type FloatDType,
+  InvalidArgumentError,
+  ShapeError,
+  UnsupportedError,
+} from "@mamba-ts/backend";
 import {
   type LayerState,
   lastRealTokens,
@@ -54,7 +61,7 @@ import {
 import { type JambaConfig, type ResolvedJambaConfig, resolveJambaConfig } from "./config.js";
 import type { JambaForwardOptions, JambaForwardResult } from "./forward.js";
 import { advanceRuns, attentionSegments, realTokens } from "./runs.js";
-import { JambaState, type LayerMemory } from "./state.js";
+import { isCache, JambaState, type LayerMemory } from "./state.js";
 
 /** Dense feed-forward layer, down (silu(gate x) * up x) (arXiv:2002.05202). */
 export class SwiGlu extends Module {
@@ -84,6 +91,7 @@ interface Call {
   readonly real: Tensor | undefined;
   readonly segments: { readonly query: Tensor; readonly key: Tensor } | undefined;
   readonly inPlace: boolean;
+  readonly dtype: FloatDType | undefined;
 }
 
 /** h += mixer(norm(h)); h += feedForward(norm(h)) */
@@ -118,13 +126,14 @@ export class JambaLayer extends Module {
     this.#config = config;
   }
 
+  /** The stream [batch, length, dModel] after attention or Mamba and after the feed-forward part, what the layer remembers, and how its router chose. */
   forward(
     stream: Stream,
     memory: LayerMemory | undefined,
     call: Call,
   ): Stream & { readonly memory: LayerMemory; readonly routing: Routing | undefined } {
     const { memory: next, ...mixed } = this.#mix(stream, memory, call);
-    const { y, sum } = normalise(this.preFfLayernorm, mixed); // [batch, length, dModel]
+    const { y, sum } = normalise(this.preFfLayernorm, mixed, call.dtype); // [batch, length, dModel]
     if (!(this.feedForward instanceof MoE))
       return { residual: sum, update: this.feedForward.forward(y), memory: next, routing: undefined };
     const { y: update, routing } = this.feedForward.forward(y, { real: call.real });
@@ -141,10 +150,11 @@ export class JambaLayer extends Module {
         memory as LayerState | undefined,
         call.marks,
         call.inPlace,
+        call.dtype,
       );
       return { ...out, memory: state };
     }
-    const { y, sum } = normalise(norm, stream);
+    const { y, sum } = normalise(norm, stream, call.dtype);
     const cache = memory as KvCache | undefined;
     const { out, cache: next } = selfAttn!.forward(y, { cache, inPlace: call.inPlace, segments: call.segments });
     return { residual: sum, update: out, memory: next };
@@ -224,6 +234,7 @@ export class Jamba extends Module {
   /**
    * A fresh state for `batch` sequences, owned by the caller.
    * @param capacity - tokens to take memory for at once; the caches grow beyond it as they must
+   * Throws InvalidArgumentError for more tokens than the model holds, OutOfMemoryError where there is no room for them.
    */
   createState(batch: number, { capacity = 0 }: { readonly capacity?: number } = {}): JambaState {
     const { mamba, maxLength } = this.#config;
@@ -231,16 +242,18 @@ export class Jamba extends Module {
     if (!Number.isInteger(capacity) || capacity < 0 || capacity > maxLength)
       throw new InvalidArgumentError(`state: a capacity of ${capacity} tokens; this model holds at most ${maxLength}`);
     const type = this.#streamDType();
-    const layers = this.model.layers.map((layer): LayerMemory => {
-      if (layer.selfAttn !== undefined) {
-        const { k, v, length } = layer.selfAttn.createCache(backend, batch, capacity, type);
-        return { k: keep(k), v: keep(v), length };
-      }
-      return {
-        conv: keep(zeros(backend, [batch, mamba.dConv - 1, mamba.dInner], type)),
-        ssm: keep(zeros(backend, [batch, mamba.dInner, mamba.dState], type)),
-      };
-    });
+    // In a scope until all of it is there: where memory runs out, what was taken is given back.
+    const layers = scope(() =>
+      this.model.layers.map((layer): LayerMemory => {
+        if (layer.selfAttn !== undefined) return layer.selfAttn.createCache(backend, batch, capacity, type);
+        return {
+          conv: zeros(backend, [batch, mamba.dConv - 1, mamba.dInner], type),
+          ssm: zeros(backend, [batch, mamba.dInner, mamba.dState], type),
+        };
+      }),
+    );
+    for (const memory of layers)
+      for (const t of isCache(memory) ? [memory.k, memory.v] : [memory.conv, memory.ssm]) keep(t);
     return new JambaState(layers, new Int32Array(batch).fill(-1), 0, {
       current: new Int32Array(batch),
       tokens: undefined,
@@ -291,13 +304,13 @@ export class Jamba extends Module {
       logits === "last"
         ? lastRealTokens(hidden, plan)
         : slice(hidden, 1, logits === "all" ? 0 : Math.max(0, length - logits), length);
-    return { ...result, state: next, logits: linear(rows, this.headWeight) };
+    return { ...result, state: next, logits: linear(rows, this.headWeight, { out: this.#streamDType() }) };
   }
 
   #run(
     tokens: Tensor,
     plan: SegmentPlan,
-    { state, into, hiddenStates = false, recompute = false, train = false }: JambaForwardOptions,
+    { state, into, hiddenStates = false, recompute = false, train = false, dtype }: JambaForwardOptions,
   ): JambaForwardResult {
     const { backend } = this;
     const { batch, length, marks } = plan;
@@ -308,6 +321,7 @@ export class Jamba extends Module {
       real: realTokens(backend, plan),
       segments: attentionSegments(backend, runs, batch, before + length, length),
       inPlace: into !== undefined && into === state,
+      dtype,
     };
     // The residual stream is float32 whatever the weights are.
     let stream: Stream = {
@@ -326,7 +340,7 @@ export class Jamba extends Module {
       next.push(memory);
       if (routing !== undefined) routings.push(routing);
     });
-    const { y: hidden } = normalise(this.model.finalLayernorm, stream);
+    const { y: hidden } = normalise(this.model.finalLayernorm, stream, dtype);
     const { auxLoss: wanted, auxLossCoef } = this.#config;
     const auxLoss = train && wanted && routings.length > 0 ? loadBalancingLoss(routings) : undefined;
     return {

@@ -8,6 +8,7 @@ import type { ResolvedJambaConfig } from "./config.js";
 /** What one layer remembers: a Mamba layer its convolution and scan, an attention layer every key and value. */
 export type LayerMemory = LayerState | KvCache;
 
+/** Whether a layer remembers keys and values, as attention does, rather than a state. */
 export function isCache(memory: LayerMemory): memory is KvCache {
   return "k" in memory;
 }

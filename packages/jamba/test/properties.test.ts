@@ -1,5 +1,5 @@
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
-import { generateBatch } from "@mamba-ts/generate";
+import { generate, generateBatch } from "@mamba-ts/generate";
 import { Jamba, type JambaConfig } from "@mamba-ts/jamba";
 import { scope } from "@mamba-ts/tensor";
 import { constantSchedule, Trainer } from "@mamba-ts/train";
@@ -146,6 +146,16 @@ describe.each([
     // Two attention layers, keys and values of 2 heads of width 2, in float32.
     expect(model.stateBytes(2, 13) - model.stateBytes(2, 12)).toBe(2 * 2 * 2 * 2 * 2 * 4);
     after.dispose();
+  });
+
+  test("generation refuses a prompt that is too long before it reads any of it", async () => {
+    const limited = perturbed({ ...small, maxLength: 5 }, backend);
+    const tokenizer = { encode: () => [], streamDecoder: () => ({ push: () => "", flush: () => "" }) };
+    let read = 0;
+    const stream = generate(limited, tokenizer, [1, 2, 3, 4, 5, 6], { prefillChunk: 2, onPrefill: () => read++ });
+    await expect(stream.next()).rejects.toMatchObject({ code: "invalid-argument" });
+    expect(read).toBe(0);
+    limited.dispose();
   });
 
   test("a cache past its limit, a state of another batch or shape: typed errors", async () => {

@@ -113,6 +113,7 @@ export class MambaBlock extends Module {
     this.#config = config;
   }
 
+  /** See `residualMamba`. */
   forward(
     stream: Stream,
     state: LayerState | undefined,
@@ -125,6 +126,7 @@ export class MambaBlock extends Module {
   }
 }
 
+/** The norm that the configuration asks for, over the last axis of [batch, length, dModel]. */
 export function makeNorm({ norm, dModel, normEps }: ResolvedMambaConfig): RmsNorm | LayerNorm {
   return norm === "rms" ? new RmsNorm(dModel, normEps) : new LayerNorm(dModel, normEps);
 }

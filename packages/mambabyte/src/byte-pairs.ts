@@ -161,10 +161,12 @@ export class BytePairs {
     return Uint8Array.from(Array.from(ids).flatMap((id) => [...this.bytesOf(id)]));
   }
 
+  /** The text of tokens; invalid UTF-8 becomes U+FFFD. */
   decode(ids: ArrayLike<number>): string {
     return decodeBytes(this.decodeToBytes(ids));
   }
 
+  /** Text as tokens come, never a part of a character. */
   streamDecoder(): { push(id: number): string; flush(): string } {
     const decoder = new Utf8Decoder();
     return { push: (id) => decoder.push(this.bytesOf(id)), flush: () => decoder.flush() };

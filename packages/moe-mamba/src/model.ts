@@ -12,7 +12,7 @@
  * row first, first token first, and contribute nothing, so that the residual passes the token on. (The reference picks which ones by a sort
  * over equal keys: any order.) There is capacity in training only: a step of one token has nothing to divide.
  */
-import { type Backend, type DType, ShapeError, UnsupportedError } from "@mamba-ts/backend";
+import { type Backend, type DType, type FloatDType, ShapeError, UnsupportedError } from "@mamba-ts/backend";
 import {
   type LayerState,
   lastRealTokens,
@@ -76,6 +76,7 @@ export class MoEMambaBlock extends Module {
     this.#mamba = mamba;
   }
 
+  /** The stream [batch, length, dModel] after the Mamba layer and the experts, the Mamba layer's state, and how the router chose. */
   forward(
     stream: Stream,
     state: LayerState | undefined,
@@ -84,12 +85,13 @@ export class MoEMambaBlock extends Module {
       readonly real: Tensor | undefined;
       readonly capacity: number | undefined;
       readonly inPlace: boolean;
+      readonly dtype: FloatDType | undefined;
     },
   ): Stream & { readonly state: LayerState; readonly routing: Routing } {
     const { norm, mixer } = this;
     const parts = { norm, mixer, config: this.#mamba };
-    const { state: next, ...mixed } = residualMamba(parts, stream, state, call.marks, call.inPlace);
-    const { y, sum } = normalise(this.moeNorm, mixed); // [batch, length, dModel]
+    const { state: next, ...mixed } = residualMamba(parts, stream, state, call.marks, call.inPlace, call.dtype);
+    const { y, sum } = normalise(this.moeNorm, mixed, call.dtype); // [batch, length, dModel]
     const { y: update, routing } = this.moe.forward(y, call);
     return { residual: sum, update, state: next, routing };
   }
@@ -123,6 +125,8 @@ export interface MoEMambaForwardOptions {
   readonly hiddenStates?: boolean;
   /** Keep only the blocks' inputs for the gradient, and compute the rest again. */
   readonly recompute?: boolean;
+  /** What flows between the operations of a layer, see Mamba's `forward`; the stream's dtype by default. */
+  readonly dtype?: FloatDType | undefined;
   /** Training mode: experts have a capacity, and the routers' losses come as `penalty`. */
   readonly train?: boolean;
   /** Also return where tokens went. */
@@ -233,13 +237,21 @@ export class MoEMamba extends Module {
     const next = into ?? result.state;
     if (logits === "none") return { ...result, state: next };
     const rows = logits === "all" ? result.hidden : lastRealTokens(result.hidden, plan);
-    return { ...result, state: next, logits: linear(rows, this.headWeight) };
+    return { ...result, state: next, logits: linear(rows, this.headWeight, { out: this.#streamDType() }) };
   }
 
   #run(
     tokens: Tensor,
     plan: SegmentPlan,
-    { state, into, hiddenStates = false, recompute = false, train = false, loads = false }: MoEMambaForwardOptions,
+    {
+      state,
+      into,
+      hiddenStates = false,
+      recompute = false,
+      train = false,
+      loads = false,
+      dtype,
+    }: MoEMambaForwardOptions,
   ): MoEMambaForwardResult {
     const { embeddings, layers, normF } = this.backbone;
     const { batch, length, marks, ids } = plan;
@@ -250,6 +262,7 @@ export class MoEMamba extends Module {
       real: real === undefined || real.every((r) => r === 1) ? undefined : upload(real),
       capacity: train ? this.#capacity(real?.reduce((n, r) => n + r, 0) ?? batch * length) : undefined,
       inPlace: into !== undefined && into === state,
+      dtype,
     };
     // The residual stream is float32 whatever the weights are.
     let stream: Stream = { residual: cast(embeddings.forward(tokens), this.#streamDType()), update: undefined }; // [batch, length, dModel]
@@ -266,7 +279,7 @@ export class MoEMamba extends Module {
       if (hiddenStates && i < layers.length - 1) seen.push(streamValue(out));
     });
     if (hiddenStates && layers.length > 0) seen.push(streamValue(stream));
-    const { y: hidden } = normalise(normF, stream);
+    const { y: hidden } = normalise(normF, stream, dtype);
     return {
       hidden,
       state: new MambaState(next, plan.last),

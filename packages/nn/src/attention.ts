@@ -1,5 +1,5 @@
 import { type Backend, ConfigError, type FloatDType, ShapeError } from "@mamba-ts/backend";
-import { attention, concat, fill, kvAppend, reshape, slice, type Tensor } from "@mamba-ts/tensor";
+import { attention, cast, concat, fill, kvAppend, reshape, slice, type Tensor } from "@mamba-ts/tensor";
 import type { Initialiser } from "./initialisers.js";
 import { Linear } from "./layers.js";
 import { Module } from "./module.js";
@@ -79,9 +79,11 @@ export class Attention extends Module {
     const { heads, kvHeads, headDim } = this;
     if (cache !== undefined && cache.k.shape[0] !== batch)
       throw new ShapeError(`attention: the cache has ${cache.k.shape[0]} rows, the input [${h.shape.join(", ")}]`);
-    const q = reshape(this.qProj.forward(h), [batch, length, heads, headDim]); // [batch, length, heads, headDim]
-    const k = reshape(this.kProj.forward(h), [batch, length, kvHeads, headDim]); // [batch, length, kvHeads, headDim]
-    const v = reshape(this.vProj.forward(h), [batch, length, kvHeads, headDim]);
+    // What a cache holds decides the precision of what is compared with it.
+    const project = (by: Linear): Tensor => cast(by.forward(h), cache?.k.dtype ?? h.dtype);
+    const q = reshape(project(this.qProj), [batch, length, heads, headDim]); // [batch, length, heads, headDim]
+    const k = reshape(project(this.kProj), [batch, length, kvHeads, headDim]); // [batch, length, kvHeads, headDim]
+    const v = reshape(project(this.vProj), [batch, length, kvHeads, headDim]);
     const next = append(cache, k, v, inPlace);
     const y = attention({
       q,
@@ -90,7 +92,7 @@ export class Attention extends Module {
       querySegments: segments?.query,
       keySegments: segments?.key,
     });
-    return { out: this.oProj.forward(reshape(y, [batch, length, heads * headDim])), cache: next };
+    return { out: this.oProj.forward(cast(reshape(y, [batch, length, heads * headDim]), h.dtype)), cache: next };
   }
 }
 

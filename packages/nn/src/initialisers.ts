@@ -5,6 +5,7 @@ import { type Rng, sizeOf } from "@mamba-ts/tensor";
 /** First values of a parameter, row-major. */
 export type Initialiser = (rng: Rng, shape: Shape) => Float64Array;
 
+/** The same value everywhere. */
 export const constant =
   (value: number): Initialiser =>
   (_, shape) =>
@@ -16,6 +17,7 @@ export const uniform =
   (rng, shape) =>
     rng.uniform(sizeOf(shape)).map((u) => bound * (2 * u - 1));
 
+/** Normal with mean 0. */
 export const normal =
   (std: number): Initialiser =>
   (rng, shape) =>

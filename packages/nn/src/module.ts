@@ -27,6 +27,7 @@ export abstract class Module implements TensorOwner, Disposable {
     return `${snakeCase(key)}.`;
   }
 
+  /** All parameters, those of submodules included, each once. */
   parameters(): Parameter[] {
     return [...this.namedParameters()].map(([, parameter]) => parameter);
   }

@@ -135,13 +135,16 @@ export class MoE extends Module {
     const rows = reshape(x, [-1, width]); // [tokens, width]
     const routing = this.route(rows, { real: real === undefined ? undefined : reshape(real, [-1]), capacity });
     const { gateProj, upProj, downProj } = this.experts;
+    // Products are in the halves where what flows is: weights that are kept in float32 are rounded for them.
+    const isHalf = x.dtype === "bf16" || x.dtype === "f16";
+    const factor = ({ value }: Parameter): Tensor => (isHalf ? cast(value, x.dtype) : value);
     const y = moe({
       x: rows,
       indices: routing.indices,
       weights: cast(routing.weights, x.dtype),
-      gate: gateProj?.value,
-      up: upProj.value,
-      down: downProj.value,
+      gate: gateProj === undefined ? undefined : factor(gateProj),
+      up: factor(upProj),
+      down: factor(downProj),
       activation,
     });
     return { y: reshape(y, x.shape), routing };

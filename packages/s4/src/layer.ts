@@ -37,7 +37,10 @@ export type S4Mode =
 
 export interface S4LayerOptions {
   readonly mode?: S4Mode;
-  /** [batch, length]: each sample's step in units of the layer's own, positive; 1 by default. S4D with zero-order hold only. */
+  /**
+   * [batch, length]: each sample's step in units of the layer's own; 1 by default. S4D with zero-order hold only. They lie on the device and are not
+   * looked at: 0 leaves the state as it was, a negative step is outside the definition (`stepsFromTimes` of @mamba-ts/ssm refuses them).
+   */
   readonly deltas?: Tensor | undefined;
   /** [batch, dModel, dState]: the state to go on from; zeros by default. */
   readonly state?: Tensor | undefined;

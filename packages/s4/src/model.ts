@@ -59,6 +59,7 @@ export class S4Steps implements TensorOwner, Disposable {
   }
 }
 
+/** Encoder, residual S4 layers with their norms, decoder: the model of the long range arena's experiments. */
 export class S4Model extends Module {
   readonly encoder: Linear | Embedding;
   readonly s4Layers: readonly S4Layer[];

@@ -60,10 +60,12 @@ export function fill(backend: Backend, shape: Shape, value: number, dtype: DType
   return Tensor.fromBuffer(backend, backend.fill(shape, value, dtype), shape, dtype);
 }
 
+/** A tensor of zeros, float32 by default. */
 export function zeros(backend: Backend, shape: Shape, dtype: DType = "float32"): Tensor {
   return fill(backend, shape, 0, dtype);
 }
 
+/** A tensor of ones, float32 by default. */
 export function ones(backend: Backend, shape: Shape, dtype: DType = "float32"): Tensor {
   return fill(backend, shape, 1, dtype);
 }

@@ -143,6 +143,7 @@ export class Tensor {
     drop(old);
   }
 
+  /** Throws DisposedError once the tensor has been freed. */
   assertLive(): void {
     if (this.holds > 0) return;
     throw new DisposedError(`tensor ${this.dtype} ${show(this.shape)} was used after it had been freed`, {

@@ -27,6 +27,7 @@ export function cosineSchedule({ peak, final = 1e-5, warmup, total }: CosineOpti
   };
 }
 
+/** The same learning rate in every step. */
 export const constantSchedule =
   (rate: number): Schedule =>
   () =>

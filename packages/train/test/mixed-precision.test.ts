@@ -1,14 +1,29 @@
 /** Training with activations in bf16 and everything that is kept in float32, on the backend that defines what bf16 means. */
+import type { Backend } from "@mamba-ts/backend";
 import { createBackend } from "@mamba-ts/backend-cpu";
+import { Jamba } from "@mamba-ts/jamba";
 import { Mamba } from "@mamba-ts/mamba";
+import { MoEMamba } from "@mamba-ts/moe-mamba";
 import { Rng, scope, valueAndGrad } from "@mamba-ts/tensor";
-import { constantSchedule, languageModelLoss, Trainer } from "@mamba-ts/train";
+import { type CarriedState, constantSchedule, type LanguageModel, languageModelLoss, Trainer } from "@mamba-ts/train";
 import { expect, test } from "vitest";
 
 const config = { dModel: 16, nLayer: 2, vocabSize: 48, dState: 4 };
 const rows = Array.from({ length: 2 }, (_, i) => Int32Array.from(new Rng(i + 1).integers(25, config.vocabSize)));
 
-async function gradientsOf(model: Mamba, dtype: "bf16" | undefined) {
+const moeConfig = { ...config, nExperts: 4, dExpert: 12 };
+const jambaConfig = {
+  dModel: 16,
+  nLayer: 4,
+  vocabSize: 48,
+  dState: 4,
+  nHeads: 4,
+  nKvHeads: 2,
+  dFeedForward: 24,
+  nExperts: 2,
+};
+
+async function gradientsOf<S extends CarriedState>(model: LanguageModel<S>, dtype: "bf16" | undefined) {
   const parameters = model.parameters().map((p) => p.value);
   const { loss, gradients } = scope(() => {
     const run = () => ({ loss: languageModelLoss(model, { tokens: rows }, { dtype }).loss });
@@ -52,6 +67,21 @@ test("a model learns in mixed precision, its weights and moments float32", async
   for (const t of [...model.parameters().map((p) => p.value), ...trainer.optimizer.m, ...trainer.optimizer.v])
     expect(t.dtype).toBe("float32");
   trainer.dispose();
+  model.dispose();
+  expect(backend.memory().liveBuffers).toBe(0);
+});
+
+test.each([
+  ["Jamba", (backend: Backend) => Jamba.create(jambaConfig, { backend, seed: 4 })],
+  ["MoE-Mamba", (backend: Backend) => MoEMamba.create(moeConfig, { backend, seed: 4 })],
+] as const)("%s: loss and gradients in mixed precision", async (_, create) => {
+  const backend = await createBackend();
+  const model = create(backend) as LanguageModel<CarriedState>;
+  const wide = await gradientsOf(model, undefined);
+  const mixed = await gradientsOf(model, "bf16");
+  expect(new Set(mixed.dtypes)).toEqual(new Set(["float32"]));
+  expect(Math.abs(mixed.loss - wide.loss)).toBeLessThan(1e-2 * wide.loss);
+  expect(mixed.loss).not.toBe(wide.loss);
   model.dispose();
   expect(backend.memory().liveBuffers).toBe(0);
 });

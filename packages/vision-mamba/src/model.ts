@@ -49,6 +49,7 @@ export class VisionBlock extends Module {
     this.mixer = new VisionMixer(config);
   }
 
+  /** The stream [batch, tokens, dModel] after the layer. */
   forward(stream: Stream): Stream {
     const { y, sum } = normalise(this.norm, stream);
     return { residual: sum, update: this.mixer.forward(y) };

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { Backend } from "@mamba-ts/backend";
+import { type Backend, UnsupportedError } from "@mamba-ts/backend";
 import type { ByteSource } from "@mamba-ts/byte-io";
 import { atomicWrite, saveSafetensors } from "@mamba-ts/checkpoint/node";
 import {
@@ -36,6 +36,7 @@ export interface TrainOptions extends NewModelOptions {
   readonly clip: number;
   readonly carry: boolean;
   readonly recompute: boolean;
+  readonly dtype: "float32" | "bf16";
   readonly evalEvery: number;
   readonly evalBytes: number;
   readonly saveEvery: number;
@@ -77,6 +78,10 @@ async function trainOn(
   options: TrainOptions,
   { backend, output, signal }: Context,
 ): Promise<void> {
+  if (!backend.dtypes.has(options.dtype))
+    throw new UnsupportedError(`train: backend ${backend.name} has no ${options.dtype}`, {
+      hint: `it has ${[...backend.dtypes].join(", ")}`,
+    });
   const made = await newModel(options, backend);
   const { model, config } = made;
   const windows = { batch: options.batch, length: options.length, seed: options.seed };
@@ -95,6 +100,7 @@ async function trainOn(
     accumulate: options.accumulate,
     carryState: options.carry,
     recompute: options.recompute,
+    dtype: options.dtype,
   });
   try {
     const fingerprint = fingerprintOf(options, config, await hashOf(text));

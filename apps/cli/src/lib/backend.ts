@@ -37,6 +37,8 @@ export interface BackendStatus {
   readonly available: boolean;
   readonly device?: string;
   readonly dtypes?: readonly string[];
+  /** What the device allows, in bytes. */
+  readonly limits?: Backend["limits"];
   readonly fused?: readonly string[];
   readonly reason?: string;
 }
@@ -52,6 +54,7 @@ export async function listBackends(): Promise<BackendStatus[]> {
         available: true,
         device: backend.device,
         dtypes: [...backend.dtypes],
+        limits: backend.limits,
         fused: Object.keys(backend.fused ?? {}),
       });
       backend[Symbol.dispose]();

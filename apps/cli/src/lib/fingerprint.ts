@@ -5,7 +5,7 @@ import type { LabelledImages } from "./image-files.js";
 
 /** Everything the numbers of a run depend on; a checkpoint belongs to the run with the same one. */
 export function fingerprintOf(options: TrainOptions, config: object, dataHash: string): string {
-  const { batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry } = options;
+  const { batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry, dtype } = options;
   return JSON.stringify({
     config,
     data: dataHash,
@@ -20,6 +20,8 @@ export function fingerprintOf(options: TrainOptions, config: object, dataHash: s
     clip,
     seed,
     carry,
+    // Runs that were begun before there was a choice go on.
+    ...(dtype === "float32" ? {} : { dtype }),
   });
 }
 

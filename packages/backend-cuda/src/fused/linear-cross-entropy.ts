@@ -13,6 +13,11 @@ const FILE = "linear_cross_entropy";
 /** No more logits than this exist at a time. */
 const LOGIT_BYTES = 2 ** 28;
 
+/** Whether the kernels that move 16 bytes at a time take the logits. */
+function byQuads({ vocab, dtype }: LinearCrossEntropyDescriptor): boolean {
+  return vocab % 4 === 0 && dtype !== "float64";
+}
+
 /** Calls `use` with the logits of a few rows at a time. */
 function eachChunk(
   device: CudaDevice,
@@ -48,7 +53,8 @@ function backward(
   eachChunk(device, args, d, (logits, start, count, hidden) => {
     const g = device.alloc(count * vocab, dtype);
     const parameters = [logits, pointer(targets, start), pointer(logSums, start), pointer(up, start), g, i64(vocab)];
-    device.launch(FILE, `cross_entropy_gradient_${dtype}`, [count], [256], parameters);
+    if (byQuads(d)) device.launch(FILE, `cross_entropy_gradient_quads_${dtype}`, [count], [512], parameters);
+    else device.launch(FILE, `cross_entropy_gradient_${dtype}`, [count], [256], parameters);
     const rowsOf = (transposed: boolean): Matrix => ({
       buf: g,
       offset: 0,
@@ -85,7 +91,8 @@ export function linearCrossEntropy(device: CudaDevice): Op {
           pointer(logSums, start),
           i64(d.vocab),
         ];
-        device.launch(FILE, `cross_entropy_${type}`, [count], [256], parameters);
+        if (byQuads(d)) device.launch(FILE, "cross_entropy_quads_float32", [count], [512], parameters);
+        else device.launch(FILE, `cross_entropy_${type}`, [count], [256], parameters);
       });
       if (save) return { outputs: { loss }, saved: [logSums] };
       device.memory.free(logSums);

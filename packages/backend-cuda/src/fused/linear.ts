@@ -38,14 +38,23 @@ function matvec(device: CudaDevice, { x, weight, bias }: Args, d: LinearDescript
   const { rows, inFeatures, outFeatures, weightDtype } = d;
   if (bias !== undefined && bias.dtype !== "float32")
     return withDType(device, bias, "float32", (wide) => matvec(device, { x, weight, bias: wide }, d));
-  if (x.dtype !== "float32")
+  const isHalf = x.dtype === weightDtype && x.dtype !== "float32" && inFeatures % 8 === 0;
+  if (x.dtype !== "float32" && !isHalf)
     return withDType(device, x, "float32", (wide) => matvec(device, { x: wide, weight, bias }, d));
   const y = device.alloc(rows * outFeatures, "float32");
   const added = pointer(bias === undefined ? undefined : device.own(bias));
   const sizes = i64([rows, inFeatures, outFeatures, x.rowStride]);
   const parameters = [pointer(device.own(x), x.offset), device.own(weight), added, y, sizes];
   const grid = [Math.ceil(outFeatures / 4), Math.ceil(rows / FEW)] as const;
-  device.launch("matvec", `matvec_${rows === 1 ? 1 : FEW}_${weightDtype}`, grid, [128], parameters, 0, true);
+  device.launch(
+    "matvec",
+    `matvec${isHalf ? "_half" : ""}_${rows === 1 ? 1 : FEW}_${weightDtype}`,
+    grid,
+    [128],
+    parameters,
+    0,
+    true,
+  );
   return y;
 }
 

@@ -1,70 +1,149 @@
 import type { Buf, DType, FusedOps, Operand, SelectiveScanDescriptor } from "@mamba-ts/backend";
 import type { CudaDevice } from "../device.js";
 import { fill } from "../elementwise.js";
-import { i32, i64, type Parameter, pointer } from "../launch.js";
+import { i64, type Parameter, pointer } from "../launch.js";
 import type { CudaBuf } from "../memory.js";
-import { reduce } from "../reduce.js";
 
 type Op = NonNullable<FusedOps["selectiveScan"]>;
 type Args = Parameters<Op["forward"]>[0];
 
-const FORWARD = "selective_scan";
-const BACKWARD = "selective_scan_backward";
-/** Tokens between states kept for the gradient: CHECKPOINT of the kernels. */
-const CHECKPOINT = 16;
-/** Tokens a tile. Chunks are whole tiles. */
-const TILE = 32;
-
-/** Threads a channel and states a thread of each variant, the smallest dState first. */
-const variants = [
-  [4, 1],
-  [4, 2],
-  [4, 4],
-  [8, 4],
-  [16, 8],
-  [16, 16],
-] as const;
-
-interface Plan {
-  readonly name: string;
-  readonly grid: readonly [number, number, number];
+/** The kernels that serve a range of dState, and how they divide their work. */
+interface Kernels {
+  /** Largest dState. */
+  readonly states: number;
+  /** File and kernel, less the dtype's suffix. */
+  readonly forward: readonly [string, string];
+  /** The same, keeping states for the gradient. */
+  readonly saving: readonly [string, string];
+  readonly summary: readonly [string, string];
+  readonly backward: readonly [string, string];
+  readonly backwardSummary: readonly [string, string];
   readonly threads: number;
-  readonly chunks: number;
-  readonly chunkLength: number;
-  /** Blocks of one group. */
-  readonly blocks: number;
-  readonly sharedBackward: number;
+  readonly backwardThreads: number;
+  /** Whether the blocks of the forward passes are a row, of which some may take the whole length (`ringPlace`). */
+  readonly row: boolean;
+  /** Channels a block. */
+  readonly channels: number;
+  /** Blocks that run at once on a multiprocessor, forward and backward: chunks are made to fill it. */
+  readonly resident: readonly [number, number];
+  /** Dynamic shared memory. */
+  readonly forwardBytes: number;
+  readonly backwardBytes: number;
+  /** Tokens between states kept for the gradient: CHECKPOINT_OF of the kernels. */
+  readonly checkpoint: number;
 }
 
-/** Few channels leave the device idle: the length is split, at the price of a pass that only finds the states between the chunks. */
-function planFor(device: CudaDevice, d: SelectiveScanDescriptor): Plan {
-  const [lanes, perLane] = variants.find(([l, n]) => l * n >= d.dState) ?? variants.at(-1)!;
+const JOIN = "selective_scan_join";
+/** Chunks are whole tiles of every kernel. */
+const TILE = 128;
+/** Below, a chunk costs more than it brings. */
+const SHORTEST_CHUNK = 256;
+/** What the pass that only finds the states costs, of the whole pass, forward and backward (measured). */
+const SUMMARY = [0.8, 0.25];
+
+/** dState up to 16: a ring of 8 warps with 16 tokens each. The bytes are the sizes of `Ring` and `RingBackward`. */
+const ring: Kernels = {
+  states: 16,
+  forward: ["scan_ring", "scan_ring"],
+  saving: ["scan_ring", "scan_ring_saving"],
+  summary: ["scan_ring", "scan_ring_summary"],
+  backward: ["scan_ring_backward", "scan_ring_backward"],
+  backwardSummary: ["scan_ring_backward_summary", "scan_ring_backward_summary"],
+  ...{ row: true, threads: 256, backwardThreads: 256, channels: 32, resident: [2, 1], checkpoint: 16 },
+  forwardBytes: 22_016,
+  backwardBytes: 97_280,
+};
+
+/** More states: `lanes` threads a channel with `perLane` states each. */
+function lanesOf(lanes: number, perLane: number): Kernels {
+  const name = `${lanes}_${perLane}`;
   const threads = lanes === 8 ? 256 : 128;
   const channels = threads / lanes;
-  const blocks = Math.ceil(d.dInner / d.groups / channels);
-  const all = blocks * d.groups * d.batch;
-  const wanted = all >= 2 * device.info.multiprocessors ? 1 : Math.ceil((4 * device.info.multiprocessors) / all);
-  const most = Math.max(1, Math.floor(d.length / 256));
-  const length = Math.ceil(d.length / Math.min(wanted, most) / TILE) * TILE;
-  const chunks = Math.ceil(d.length / length);
   const states = lanes * perLane;
-  const floats = CHECKPOINT * (threads * perLane + 6 * channels + 2 * states + (threads / 32) * 2 * states);
+  const checkpoint = states > 128 ? 8 : 16;
+  const floats = checkpoint * (threads * perLane + 6 * channels + 2 * states + (threads / 32) * 2 * states);
   return {
-    name: `${lanes}_${perLane}_${d.dtype}`,
-    grid: [blocks * d.groups, d.batch, chunks],
-    threads,
-    chunks,
-    chunkLength: length,
-    blocks,
-    sharedBackward: 4 * (floats + CHECKPOINT) + 64,
+    states,
+    forward: ["selective_scan", `scan_forward_${name}`],
+    saving: ["selective_scan", `scan_forward_${name}`],
+    summary: ["selective_scan", `scan_summary_${name}`],
+    backward: ["selective_scan_backward", `scan_backward_${name}`],
+    backwardSummary: ["selective_scan_backward", `scan_backward_summary_${name}`],
+    ...{ row: false, threads, backwardThreads: threads, channels, resident: [2, 1], checkpoint },
+    forwardBytes: 0,
+    backwardBytes: 4 * (floats + checkpoint) + 64,
   };
+}
+/** The smallest dState first. */
+const variants = [ring, lanesOf(8, 4), lanesOf(16, 8), lanesOf(16, 16)];
+
+interface Plan {
+  readonly kernels: Kernels;
+  readonly grid: readonly [number, number, number];
+  readonly chunks: number;
+  readonly chunkLength: number;
+  /** Blocks that take the whole length. */
+  readonly unsplit: number;
+  /** Blocks of one group. */
+  readonly blocks: number;
+}
+
+/**
+ * The time of `blocks` blocks in units of a full wave's: what is left after full waves takes less where fewer blocks share a multiprocessor, but not in
+ * proportion (a block alone takes 0.57 of the time of two, measured).
+ */
+function wavesOf(blocks: number, resident: number, multiprocessors: number): number {
+  const rest = blocks % (resident * multiprocessors);
+  const shared = Math.ceil(rest / multiprocessors) / resident;
+  return Math.floor(blocks / (resident * multiprocessors)) + (rest === 0 ? 0 : 0.14 + 0.86 * shared);
+}
+
+/**
+ * Few channels leave the device idle: the length is split where that is faster, for it takes a pass that only finds the states between the chunks. Where
+ * the blocks do not fill the device evenly, only those that are left over may be split, which then run beside the others.
+ */
+function planFor(device: CudaDevice, d: SelectiveScanDescriptor, direction: 0 | 1): Plan {
+  const kernels = variants.find(({ states }) => states >= d.dState) ?? variants.at(-1)!;
+  const blocks = Math.ceil(d.dInner / d.groups / kernels.channels);
+  const all = blocks * d.groups * d.batch;
+  const { multiprocessors } = device.info;
+  const resident = kernels.resident[direction];
+  const waves = (n: number): number => wavesOf(n, resident, multiprocessors);
+  const split = (chunks: number, unsplit: number): Omit<Plan, "kernels" | "blocks"> => {
+    const chunkLength = Math.ceil(d.length / chunks / TILE) * TILE;
+    const count = Math.ceil(d.length / chunkLength);
+    const row = kernels.row && direction === 0;
+    const grid = row
+      ? ([unsplit + (all - unsplit) * count, 1, 1] as const)
+      : ([blocks * d.groups, d.batch, count] as const);
+    return { chunks: count, chunkLength, unsplit, grid };
+  };
+  // The ring takes about a tile to fill.
+  const costOf = ({ chunks, chunkLength, unsplit }: Omit<Plan, "kernels" | "blocks">): number => {
+    const [whole, part] = [d.length + TILE, chunkLength + TILE];
+    const summary = part * SUMMARY[direction]! * waves((all - unsplit) * (chunks - 1));
+    return unsplit === 0
+      ? part * waves(all * chunks) + summary
+      : whole * waves(unsplit) + part * (waves(unsplit + multiprocessors) - waves(unsplit)) + summary;
+  };
+  const most = Math.min(256, Math.max(1, Math.floor(d.length / SHORTEST_CHUNK)));
+  const full = Math.floor(all / multiprocessors);
+  const left = all - full * multiprocessors;
+  let best = split(1, 0);
+  for (let chunks = 2; chunks <= most; chunks++) {
+    const candidates = [split(chunks, 0)];
+    if (kernels.row && direction === 0 && full > 0 && full < resident && left > 0 && left * chunks <= multiprocessors)
+      candidates.push(split(chunks, full * multiprocessors));
+    for (const next of candidates) if (costOf(next) < costOf(best)) best = next;
+  }
+  return { kernels, blocks, ...best };
 }
 
 interface Results {
+  readonly firstChunk?: number;
   readonly y?: CudaBuf;
   readonly final?: CudaBuf;
   readonly saved?: CudaBuf | undefined;
-  readonly starts?: CudaBuf | undefined;
   readonly ends?: CudaBuf | undefined;
   readonly sums?: CudaBuf | undefined;
   readonly gy?: CudaBuf | undefined;
@@ -90,38 +169,48 @@ function scanStruct(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, 
     ),
     ...[args.x, args.delta, args.B, args.C, args.z].map(stride),
     i64([d.batch, d.length, d.dInner, d.dState, d.groups, Number(d.softplus)]),
-    i64([plan.chunks, plan.chunkLength, Math.ceil(d.length / CHECKPOINT)]),
-    ...[r.y, r.final, r.saved, r.starts, r.ends, r.sums, r.gy, r.gFinal, r.gx, r.gDelta, r.gz].map((x) => pointer(x)),
+    i64([plan.chunks, plan.chunkLength, Math.ceil(d.length / plan.kernels.checkpoint)]),
+    i64([r.firstChunk ?? 0, plan.unsplit]),
+    ...[r.y, r.final, r.saved, r.ends, r.sums, r.gy, r.gFinal, r.gx, r.gDelta, r.gz].map((x) => pointer(x)),
     ...[r.gA, r.gD, r.gBias, r.gInitial, r.gBC].map((x) => pointer(x)),
   ];
 }
 
-/** Runs `summary` on every chunk and chains the results: the states (or gradients) that the chunks start from, and the last. */
-function between(
+/** What each chunk does to the state, which the chunks after it chain to find where they start. */
+type Ends = { readonly ends: CudaBuf; readonly sums: CudaBuf } | undefined;
+
+/** Runs the summary of the chunks that another one follows (backward: precedes). */
+function summaries(
   device: CudaDevice,
   args: Args,
   d: SelectiveScanDescriptor,
   plan: Plan,
-  summary: { file: string; kernel: string; first: CudaBuf | undefined; last: CudaBuf; results: Results },
-): CudaBuf {
-  const states = d.batch * d.dInner * d.dState;
-  const ends = device.alloc(states * plan.chunks, "float32");
-  const sums = device.alloc(d.batch * plan.chunks * d.dInner, "float32");
-  const starts = device.alloc(states * plan.chunks, "float32");
-  const struct = scanStruct(device, args, d, plan, { ...summary.results, ends, sums });
-  device.launch(summary.file, `${summary.kernel}_${plan.name}`, plan.grid, [plan.threads], struct);
-  device.each(FORWARD, "scan_join", states, [
-    ...[device.own(args.A), pointer(summary.first), ends, sums, starts, summary.last],
-    i64([states, d.dInner, d.dState, plan.chunks]),
-    i32(summary.file === BACKWARD),
-  ]);
-  device.memory.free(ends);
-  device.memory.free(sums);
-  return starts;
+  direction: 0 | 1,
+  gy?: CudaBuf,
+): Ends {
+  const { kernels, chunks } = plan;
+  if (chunks === 1) return undefined;
+  const ends = device.alloc(d.batch * d.dInner * d.dState * chunks, "float32");
+  const sums = device.alloc(d.batch * chunks * d.dInner, "float32");
+  const struct = scanStruct(device, args, d, plan, { gy, firstChunk: direction, ends, sums });
+  const [file, kernel] = direction === 0 ? kernels.summary : kernels.backwardSummary;
+  const row = kernels.row && direction === 0;
+  const [x, y] = plan.grid;
+  const grid = row ? ([((x - plan.unsplit) / chunks) * (chunks - 1)] as const) : ([x, y, chunks - 1] as const);
+  const bytes = direction === 0 ? kernels.forwardBytes : 0;
+  device.launch(file, `${kernel}_${d.dtype}`, grid, [kernels.threads], struct, bytes);
+  return { ends, sums };
+}
+
+function release(device: CudaDevice, ends: Ends): void {
+  if (ends === undefined) return;
+  device.memory.free(ends.ends);
+  device.memory.free(ends.sums);
 }
 
 function forward(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, save: boolean) {
-  const plan = planFor(device, d);
+  const plan = planFor(device, d, 0);
+  const { kernels } = plan;
   const states = d.batch * d.dInner * d.dState;
   const y = device.alloc(d.batch * d.length * d.dInner, d.dtype);
   const initial = args.initialState === undefined ? undefined : device.own(args.initialState);
@@ -130,20 +219,12 @@ function forward(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, sav
     return { outputs: { y, finalState: final }, saved: [] };
   }
   const final = device.alloc(states, "float32");
-  const saved = save ? device.alloc(Math.ceil(d.length / CHECKPOINT) * states, "float32") : undefined;
-  const starts =
-    plan.chunks === 1
-      ? undefined
-      : between(device, args, d, plan, {
-          file: FORWARD,
-          kernel: "scan_summary",
-          first: initial,
-          last: final,
-          results: {},
-        });
-  const struct = scanStruct(device, args, d, plan, { y, final, saved, starts });
-  device.launch(FORWARD, `scan_forward_${plan.name}`, plan.grid, [plan.threads], struct);
-  if (starts !== undefined) device.memory.free(starts);
+  const saved = save ? device.alloc(Math.ceil(d.length / kernels.checkpoint) * states, "float32") : undefined;
+  const ends = summaries(device, args, d, plan, 0);
+  const struct = scanStruct(device, args, d, plan, { y, final, saved, ...ends });
+  const [file, kernel] = save ? kernels.saving : kernels.forward;
+  device.launch(file, `${kernel}_${d.dtype}`, plan.grid, [kernels.threads], struct, kernels.forwardBytes);
+  release(device, ends);
   return { outputs: { y, finalState: final }, saved: saved === undefined ? [] : [saved] };
 }
 
@@ -156,7 +237,8 @@ function backward(
   saved: readonly Buf[],
   gradOutputs: Parameters<Backward>[4],
 ): ReturnType<Backward> {
-  const plan = planFor(device, d);
+  const plan = planFor(device, d, 1);
+  const { kernels } = plan;
   const elements = d.batch * d.length * d.dInner;
   const states = d.batch * d.dInner * d.dState;
   const parts = d.batch * plan.chunks;
@@ -165,13 +247,7 @@ function backward(
   const given = (x: Operand | undefined): CudaBuf | undefined => (x === undefined ? undefined : device.own(x));
   const [gy, gFinal] = [given(gradOutputs.y), given(gradOutputs.finalState)];
   const gInitial = make(states);
-  const starts =
-    plan.chunks === 1
-      ? undefined
-      : between(device, args, d, plan, {
-          ...{ file: BACKWARD, kernel: "scan_backward_summary", first: gFinal, last: gInitial },
-          results: { gy },
-        });
+  const ends = summaries(device, args, d, plan, 1, gy);
   const gx = make(elements, d.dtype);
   const gDelta = make(elements, d.dtype);
   const gz = args.z === undefined ? undefined : make(elements, d.dtype);
@@ -181,18 +257,17 @@ function backward(
     gBias: make(parts * d.dInner),
     gBC: make(plan.blocks * rows * d.groups * 2 * d.dState),
   };
-  const results: Results = { saved: device.own(saved[0]!), starts, gy, gFinal, gx, gDelta, gz, gInitial, ...partial };
+  const results: Results = { saved: device.own(saved[0]!), ...ends, gy, gFinal, gx, gDelta, gz, gInitial, ...partial };
   const struct = scanStruct(device, args, d, plan, results);
-  device.launch(BACKWARD, `scan_backward_${plan.name}`, plan.grid, [plan.threads], struct, plan.sharedBackward);
+  const [file, kernel] = kernels.backward;
+  device.launch(file, `${kernel}_${d.dtype}`, plan.grid, [kernels.backwardThreads], struct, kernels.backwardBytes);
   const gB = make(rows * d.groups * d.dState, d.dtype);
   const gC = make(rows * d.groups * d.dState, d.dtype);
-  const join = [partial.gBC, gB, gC, i64([rows, d.groups, d.dState, plan.blocks])];
-  device.each(BACKWARD, `scan_join_bc_${d.dtype}`, rows * d.groups * 2 * d.dState, join);
-  const joined = (buf: CudaBuf, each: number): Buf =>
-    reduce(device, "sum", { buf, offset: 0, rowStride: each, shape: [parts, each], dtype: "float32" }, 0);
-  const gA = joined(partial.gA, d.dInner * d.dState);
-  const [gD, gBias] = [joined(partial.gD, d.dInner), joined(partial.gBias, d.dInner)];
-  for (const buf of [...Object.values(partial), ...(starts === undefined ? [] : [starts])]) device.memory.free(buf);
+  const [gA, gD, gBias] = [make(d.dInner * d.dState), make(d.dInner), make(d.dInner)];
+  const join = [...struct, gB, gC, gA, gD, gBias, i64(plan.blocks)];
+  device.each(JOIN, `scan_join_${d.dtype}`, rows * d.groups * 2 * d.dState, join);
+  for (const buf of Object.values(partial)) device.memory.free(buf);
+  release(device, ends);
   const all = {
     ...{ x: gx, delta: gDelta, B: gB, C: gC, A: gA, D: gD, deltaBias: gBias, initialState: gInitial },
     ...(gz === undefined ? {} : { z: gz }),
@@ -202,14 +277,13 @@ function backward(
   return Object.fromEntries(wanted);
 }
 
-/** Kernels of /kernels/selective-scan: float32, bf16 and f16, dState up to 256, every option, gradients of everything up to dState 128. */
+/** Kernels of /kernels/selective-scan: float32, bf16 and f16, dState up to 256, every option, gradients of everything. */
 export function selectiveScan(device: CudaDevice): Op {
   return {
     supports: (d) =>
       d.dtype !== "float64" && d.dState <= 256 && d.dState > 0 && { strided: ["x", "delta", "B", "C", "z"] },
     forward: (args, d, { save }) => forward(device, args, d, save),
-    // Above, a tile's states and sums do not fit in shared memory.
-    supportsBackward: (d) => d.length > 0 && d.dState <= 128,
+    supportsBackward: (d) => d.length > 0,
     backward(args, d, _outputs, saved, gradOutputs, needs) {
       const all = backward(device, args, d, saved, gradOutputs) as { readonly [name: string]: Buf };
       for (const [name, buf] of Object.entries(all)) if (!needs.has(name as never)) device.memory.free(buf);

@@ -1,12 +1,11 @@
 /** Times of the scan at the shapes that are compared with the reference's (medians of 20, by events), with the copy bandwidth of the same run. */
 import type { FloatDType } from "@mamba-ts/backend";
-import { cast, fromHost, Rng, scope, selectiveScan, type Tensor, vjp } from "@mamba-ts/tensor";
+import { scope, selectiveScan, vjp } from "@mamba-ts/tensor";
 import { type CudaBackend, createBackend } from "../../src/index.js";
+import { medianMs, random, scanInputs } from "./support/scan-inputs.js";
 
 const nativeFolder = process.env["MAMBA_TS_CUDA_NATIVE"];
 const backend: CudaBackend = await createBackend(nativeFolder === undefined ? {} : { nativeFolder });
-const { native } = backend.cuda;
-const dState = 16;
 /** dtype, batch, dInner, length, and the reference's milliseconds on an H100, forward and backward (state-spaces/mamba e9594ce). */
 const rows: [FloatDType, number, number, number, number, number][] = [
   ["bf16", 8, 1536, 2048, 0.4522, 1.8484],
@@ -21,49 +20,17 @@ const rows: [FloatDType, number, number, number, number, number][] = [
   ["float32", 1, 1536, 131072, 7.9574, 17.7142],
 ];
 
-async function medianMs(run: () => void, runs = 20): Promise<number> {
-  for (let i = 0; i < 3; i++) run();
-  const marks: [number, number][] = [];
-  for (let i = 0; i < runs; i++) {
-    const start = native.record();
-    run();
-    marks.push([start, native.record()]);
-  }
-  await backend.synchronize();
-  const times = marks.map(([a, b]) => native.elapsed(a, b)).sort((a, b) => a - b);
-  return (times[(runs - 1) >> 1]! + times[runs >> 1]!) / 2;
-}
-
-function random(shape: number[], dtype: FloatDType, f: (u: number) => number = (u) => u): Tensor {
-  // A million numbers, repeated: drawing them on the host is slow.
-  const size = shape.reduce((a, b) => a * b, 1);
-  const some = Float32Array.from(new Rng(size % 1000).normal(Math.min(size, 2 ** 20)), f);
-  const all = new Float32Array(size);
-  for (let i = 0; i < size; i += some.length) all.set(some.subarray(0, Math.min(some.length, size - i)), i);
-  return scope(() => cast(fromHost(backend, all, shape, "float32"), dtype));
-}
-
 const big = backend.alloc(2 ** 28, "float32");
-const copyMs = await medianMs(() => backend.free(backend.cuda.copyOf(backend.cuda.own(big))));
+const copyMs = await medianMs(backend, () => backend.free(backend.cuda.copyOf(backend.cuda.own(big))));
 backend.free(big);
 const bandwidth = (2 * 2 ** 30) / copyMs / 1e9;
 console.log(`${backend.device}; copy ${bandwidth.toFixed(2)} TB/s (bytes read and written)`);
 console.log("dtype    batch dInner length  forward ms (ratio, of copy)  backward ms (ratio, of copy)");
 for (const [dtype, batch, dInner, length, refForward, refBackward] of rows) {
-  const wide = [batch, length, dInner];
-  const tensors = {
-    x: random(wide, dtype),
-    delta: random(wide, dtype, (u) => 0.5 * u - 3),
-    A: random([dInner, dState], "float32", (u) => -0.5 - Math.abs(u)),
-    B: random([batch, length, dState], dtype),
-    C: random([batch, length, dState], dtype),
-    D: random([dInner], "float32"),
-    z: random(wide, dtype),
-    deltaBias: random([dInner], "float32"),
-  };
-  const gy = random(wide, dtype);
-  const forward = await medianMs(() => scope(() => void selectiveScan({ ...tensors, softplus: true })));
-  const both = await medianMs(() =>
+  const tensors = scanInputs(backend, dtype, batch, length, dInner);
+  const gy = random(backend, [batch, length, dInner], dtype);
+  const forward = await medianMs(backend, () => scope(() => void selectiveScan({ ...tensors, softplus: true })));
+  const both = await medianMs(backend, () =>
     scope(
       () =>
         void vjp(
@@ -76,7 +43,7 @@ for (const [dtype, batch, dInner, length, refForward, refBackward] of rows) {
         ),
     ),
   );
-  const saving = await medianMs(() =>
+  const saving = await medianMs(backend, () =>
     scope(() => void vjp(() => [selectiveScan({ ...tensors, softplus: true }).y], Object.values(tensors), [undefined])),
   );
   const backward = both - saving;

@@ -1,5 +1,6 @@
 import type { FusedOps } from "@mamba-ts/backend";
 import type { WebGpuMemory } from "../storage.js";
+import { activation } from "./activation.js";
 import { attention } from "./attention.js";
 import { causalConv1d } from "./causal-conv1d.js";
 import { fft } from "./fft.js";
@@ -19,6 +20,7 @@ export function fusedOps(memory: WebGpuMemory): FusedOps {
     selectiveScan: selectiveScan(memory),
     causalConv1d: causalConv1d(memory),
     gatedOutput: gatedOutput(memory),
+    activation: activation(memory),
     rmsNorm: rmsNorm(memory),
     layerNorm: layerNorm(memory),
     linear: linear(memory),

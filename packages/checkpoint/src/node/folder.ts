@@ -62,6 +62,7 @@ async function openWeights(path: string, at: (file: string) => string): Promise<
   throw new CheckpointError(`${path} holds no model.safetensors, ${index} or pytorch_model.bin`);
 }
 
+/** Whether there is a folder of this name; false where nothing is, or a file. */
 export async function isFolder(path: string): Promise<boolean> {
   return stat(path).then(
     (s) => s.isDirectory(),

@@ -18,22 +18,29 @@ function unary(op: UnaryOp, x: Tensor, saves: "x" | "y" | "nothing", rule: Rule)
   return y;
 }
 
+/** -x */
 export const neg = (x: Tensor): Tensor => unary("neg", x, "nothing", (g) => neg(g));
+/** |x|; its gradient at 0 is 0. */
 export const abs = (x: Tensor): Tensor => unary("abs", x, "x", (g) => mul(g, sign(x)));
 /** -1, 0 or 1; its gradient is 0. */
 export const sign = (x: Tensor): Tensor => unary("sign", x, "nothing", (g) => mul(g, 0));
 /** The largest integer not above x; its gradient is 0. */
 export const floor = (x: Tensor): Tensor => unary("floor", x, "nothing", (g) => mul(g, 0));
+/** e to the power of x. */
 export const exp = (x: Tensor): Tensor => unary("exp", x, "y", (g, _, y) => mul(g, y));
 /** Natural logarithm. */
 export const log = (x: Tensor): Tensor => unary("log", x, "x", (g) => mul(g, reciprocal(x)));
+/** The square root; NaN below 0. */
 export const sqrt = (x: Tensor): Tensor => unary("sqrt", x, "y", (g, _, y) => mul(g, mul(reciprocal(y), 0.5)));
 /** 1 / sqrt(x) */
 export const rsqrt = (x: Tensor): Tensor => unary("rsqrt", x, "y", (g, _, y) => mul(g, mul(mul(y, mul(y, y)), -0.5)));
 /** 1 / x */
 export const reciprocal = (x: Tensor): Tensor => unary("reciprocal", x, "y", (g, _, y) => neg(mul(g, mul(y, y))));
+/** Sine; x in radians. */
 export const sin = (x: Tensor): Tensor => unary("sin", x, "x", (g) => mul(g, cos(x)));
+/** Cosine; x in radians. */
 export const cos = (x: Tensor): Tensor => unary("cos", x, "x", (g) => neg(mul(g, sin(x))));
+/** Hyperbolic tangent. */
 export const tanh = (x: Tensor): Tensor => unary("tanh", x, "y", (g, _, y) => mul(g, sub(1, mul(y, y))));
 /** 1 / (1 + exp(-x)) */
 export const sigmoid = (x: Tensor): Tensor => unary("sigmoid", x, "y", (g, _, y) => mul(g, mul(y, sub(1, y))));

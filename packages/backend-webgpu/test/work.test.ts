@@ -1,0 +1,101 @@
+/** What training and decoding ask of the device: no op composed, few launches, no memory that grows. */
+import type { Backend } from "@mamba-ts/backend";
+import { ByteTokenizer } from "@mamba-ts/byte-io";
+import { generate } from "@mamba-ts/generate";
+import { Mamba, type MambaConfig } from "@mamba-ts/mamba";
+import { type DispatchEvent, scope, valueAndGrad, watchDispatch } from "@mamba-ts/tensor";
+import { AdamW, constantSchedule, languageModelLoss, memoryTokens, randomWindows, Trainer } from "@mamba-ts/train";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { backendOn } from "../src/backend.js";
+import { fusedOps } from "../src/fused/index.js";
+import { Gpu } from "../src/gpu/gpu.js";
+import { WebGpuMemory } from "../src/storage.js";
+import { adapterMissing } from "./adapter.js";
+
+describe.skipIf(adapterMissing !== undefined)("work", () => {
+  let gpu: Gpu;
+  let backend: Backend;
+  beforeAll(async () => {
+    gpu = await Gpu.open({});
+    const memory = new WebGpuMemory(gpu, { poison: false });
+    backend = backendOn(gpu, memory, fusedOps(memory));
+  });
+  afterAll(() => {
+    expect(backend.memory().liveBuffers).toBe(0);
+    backend[Symbol.dispose]();
+  });
+
+  const create = (config: Partial<MambaConfig>): Mamba =>
+    Mamba.create({ dModel: 32, nLayer: 2, vocabSize: 256, ...config }, { backend, seed: 1 });
+  /** Handles, bytes, and what the pool holds. */
+  const held = (): object => ({ ...backend.memory(), ...gpu.pool.use });
+  const composedIn = (run: () => void): DispatchEvent[] => {
+    const events: DispatchEvent[] = [];
+    watchDispatch((event) => void events.push(event), run);
+    expect(events.length).toBeGreaterThan(2);
+    return events.filter(({ how }) => how === "composed");
+  };
+
+  test("a token takes four launches a layer, and a few for all", () => {
+    const launches = [2, 5].map((nLayer) => {
+      const model = create({ nLayer });
+      using state = model.createState(1);
+      const before = gpu.commands.launches;
+      expect(composedIn(() => scope(() => void model.forward([[65]], { state, into: state, logits: "last" })))).toEqual(
+        [],
+      );
+      model.dispose();
+      return gpu.commands.launches - before;
+    });
+    expect(launches[1]! - launches[0]!).toBe(3 * 4);
+    expect(launches[0]! - 2 * 4).toBeLessThanOrEqual(6);
+  });
+
+  test("of a training step no op is composed", () => {
+    const model = create({});
+    {
+      using optimizer = new AdamW(model);
+      const tokens = [0, 1].map((row) => Int32Array.from({ length: 33 }, (_, i) => (i * 7 + row) % 256));
+      const weights = optimizer.parameters.map((p) => p.value);
+      const step = (): void => {
+        const { gradients } = valueAndGrad(() => ({ loss: languageModelLoss(model, { tokens }).loss }), weights);
+        optimizer.update(gradients, 1e-3);
+      };
+      expect(composedIn(() => scope(step))).toEqual([]);
+    }
+    model.dispose();
+  });
+
+  test("training steps hold the same memory time after time", async () => {
+    const model = create({});
+    const bytes = new ByteTokenizer().encode("She sells sea shells by the sea shore. ".repeat(20));
+    {
+      using trainer = new Trainer(model, {
+        data: randomWindows(memoryTokens(bytes), { batch: 2, length: 24 }),
+        schedule: constantSchedule(1e-3),
+      });
+      const memory: object[] = [];
+      for (let step = 0; step < 12; step++) {
+        await trainer.update();
+        if (step >= 4) memory.push(held());
+      }
+      expect(new Set(memory.map((use) => JSON.stringify(use))).size).toBe(1);
+    }
+    model.dispose();
+  });
+
+  test("generated tokens hold the same memory, one after the other", async () => {
+    const model = create({});
+    const memory: object[] = [];
+    for await (const { id } of generate(model, new ByteTokenizer(), "The", {
+      maxTokens: 30,
+      temperature: 1,
+      seed: 3,
+    })) {
+      expect(id).toBeLessThan(256);
+      if (memory.push(held()) > 30) break;
+    }
+    expect(new Set(memory.slice(5).map((use) => JSON.stringify(use))).size).toBe(1);
+    model.dispose();
+  });
+});

@@ -4,7 +4,8 @@
 
 #ifdef __wasm_atomics__
 namespace {
-constexpr u32 SPINS = 4000, CLOSED = 0xffffffffu;
+// A thread without work looks for some about 100 us before it sleeps: waking it takes as long, and a decoding step is a hundred jobs.
+constexpr u32 SPINS = 100000, CLOSED = 0xffffffffu;
 // Milliseconds without a piece being finished: none takes as long.
 constexpr u32 MOST_IDLE = 60000;
 

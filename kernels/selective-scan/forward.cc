@@ -157,7 +157,7 @@ INLINE float channel_step(u32 state, const float* A, float* h, const float* befo
   for (u32 n = 0; n < state; n += 4) {
     const u32 count = whole ? 4 : min(4, state - n);
     f4 a = get(A + n, count);
-    if (logarithmic) a = exp(a);
+    if (logarithmic) a = exp2_normal(at_most(a * splat(LOG2E), splat(128.0f)));
     const f4 decay = exp2_normal(at_most(d * a, splat(128.0f)));
     const f4 old = before ? get(before + n, count) : f4{};
     const f4 now = madd(decay, old, u * get(B + n, count));

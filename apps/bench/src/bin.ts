@@ -10,6 +10,8 @@ import { scanBench } from "./benches/scan.js";
 import { scanMemoryBench, scanMemoryChild } from "./benches/scan-memory.js";
 import { trainBench } from "./benches/train.js";
 import { wasmBench } from "./benches/wasm.js";
+import { wasmModelBench } from "./benches/wasm-model.js";
+import { wasmTrainBench } from "./benches/wasm-train.js";
 import { type Context, deviceOf, openBackend } from "./context.js";
 import { formatRow } from "./report.js";
 
@@ -19,6 +21,8 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
   decode: decodeBench,
   train: trainBench,
   wasm: wasmBench,
+  "wasm-train": wasmTrainBench,
+  "wasm-model": wasmModelBench,
   "scan-memory": scanMemoryBench,
   "s4-cost": s4CostBench,
   "s4-train": s4TrainBench,
@@ -27,7 +31,7 @@ const benches: { readonly [name: string]: (context: Context) => Promise<void> } 
 };
 
 /** Those that take minutes on a processor are run when they are named. */
-const onRequest = new Set(["device", "jamba-prefill"]);
+const onRequest = new Set(["device", "wasm-model", "jamba-prefill"]);
 
 const usage = `usage: node dist/bin.js [BENCH...] [--backend NAME-OR-PATH] [--runs N] [--warmup N] [--json] [--picture FILE]
 

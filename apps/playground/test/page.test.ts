@@ -50,7 +50,7 @@ describe.skipIf(missing)("the page", () => {
     const start = performance.now();
     await open();
     expect(await textOf("device")).toMatch(/^webgpu: .*swiftshader/i);
-    expect(await textOf("model")).toMatch(/shipped.*0\.22 million parameters, 3 layers/);
+    expect(await textOf("model")).toMatch(/shipped.*1\.06 million parameters, 4 layers/);
     await page.locator("#prompt").fill("And God said, ");
     await page.locator("#continuation").filter({ hasText: /\w{3}/ }).waitFor();
     console.log(

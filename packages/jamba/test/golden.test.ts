@@ -74,7 +74,7 @@ describe.each([
     const named = [...model.namedParameters()];
     for (const recompute of [false, true]) {
       const { value, gradients } = valueAndGrad(
-        () => ({ loss: languageModelLoss(model, { tokens: ids }, { recompute }).loss }),
+        () => ({ loss: languageModelLoss(model, { tokens: ids }, { recompute, lastToken: true }).loss }),
         named.map(([, p]) => p.value),
       );
       expect(relativeError(await value.loss.data(), await want("loss"))).toBeLessThan(1e-5);
@@ -90,8 +90,12 @@ describe.each([
         }
       const wanted = golden.names.filter((name) => name.startsWith("grad."));
       expect([...byName.keys()].map((name) => `grad.${name}`).sort()).toEqual([...wanted].sort());
+      // A router's gradient is partly that of its own loss, which is small: only so is it seen.
       for (const [name, g] of byName)
-        expect([name, relativeError(await g.data(), await want(`grad.${name}`)) < 1e-4]).toEqual([name, true]);
+        expect([
+          name,
+          relativeError(await g.data(), await want(`grad.${name}`)) < (name.includes("router") ? 5e-6 : 1e-4),
+        ]).toEqual([name, true]);
       for (const t of [value.loss, ...gradients, ...packed]) t.dispose();
     }
   });

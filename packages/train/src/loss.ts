@@ -22,17 +22,21 @@ export function languageModelLoss<S extends CarriedState>(
     state,
     recompute = false,
     train = true,
+    lastToken = false,
     dtype,
   }: {
     readonly state?: S | undefined;
     readonly recompute?: boolean;
     readonly train?: boolean;
+    /** Read the last token of each row too, which predicts nothing here but counts in a router's loss: as transformers' loss has it. */
+    readonly lastToken?: boolean;
     /** Of the activations, see the model's `forward`. */
     readonly dtype?: FloatDType | undefined;
   } = {},
 ): LossResult<S> {
-  const inputs = tokens.map((row) => row.subarray(0, row.length - 1));
-  const ids = segments?.map((row) => row.subarray(0, row.length - 1));
+  const unread = lastToken ? 0 : 1;
+  const inputs = tokens.map((row) => row.subarray(0, row.length - unread));
+  const ids = segments?.map((row) => row.subarray(0, row.length - unread));
   const targets = new Int32Array(inputs.reduce((n, row) => n + row.length, 0));
   let [at, counted] = [0, 0];
   tokens.forEach((row, r) => {
@@ -41,6 +45,7 @@ export function languageModelLoss<S extends CarriedState>(
       if (id >= 0) counted++;
       targets[at++] = id;
     }
+    if (lastToken) targets[at++] = -1;
   });
   const result = model.forward(inputs, { logits: "none", train, recompute, state, segments: ids, dtype });
   const { hidden, penalty } = result; // [batch, length, dModel]

@@ -28,6 +28,11 @@ export interface Llama {
   loadModel(options: { readonly modelPath: string; readonly gpuLayers: 0 }): Promise<LlamaModel>;
 }
 
+interface Run {
+  readonly name: string;
+  run(): Promise<void>;
+}
+
 export const install =
   "npm install --ignore-scripts --omit=optional node-llama-cpp@3.22.1 @node-llama-cpp/linux-x64@3.22.1";
 
@@ -48,6 +53,41 @@ export async function openLlama(folder: string | undefined, threads: number): Pr
   }
   const { getLlama } = (await import(pathToFileURL(path).href)) as { getLlama(options: object): Promise<Llama> };
   return getLlama({ gpu: false, build: "never", logLevel: "error", maxThreads: threads });
+}
+
+/** A prompt and single steps, of fixed tokens, without sampling and, in all but name, without logits. */
+export async function llamaRuns(
+  llama: Llama,
+  path: string,
+  { prompt, steps }: { readonly prompt: number; readonly steps: number },
+): Promise<{ readonly prefill: Run; readonly decode: Run; dispose(): Promise<void> }> {
+  const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 });
+  const context = await model.createContext({ contextSize: 8192, batchSize: 512 });
+  const tokens = Array.from({ length: prompt }, (_, i) => (37 * i) % 256);
+  let sequence = context.getSequence();
+  const fresh = (): void => {
+    sequence.dispose();
+    sequence = context.getSequence();
+  };
+  return {
+    prefill: {
+      name: "llama.cpp",
+      run: async () => {
+        fresh();
+        await sequence.evaluateWithoutGeneratingNewTokens(tokens);
+      },
+    },
+    decode: {
+      name: "llama.cpp",
+      run: async () => {
+        for (const token of tokens.slice(0, steps)) await sequence.evaluateWithoutGeneratingNewTokens([token]);
+      },
+    },
+    async dispose() {
+      await context.dispose();
+      await model.dispose();
+    },
+  };
 }
 
 /** Log-probabilities after every token, [tokens.length][vocabSize]. */

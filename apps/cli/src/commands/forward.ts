@@ -92,7 +92,8 @@ async function onTokens(model: TextModel, { input, gradients: wanted }: ForwardC
   if (auxLoss !== undefined) results.push(["aux_loss", auxLoss]);
   // A single token predicts nothing.
   if ((rows[0]?.length ?? 0) < 2) return { results, gradients: [] };
-  const { loss, gradients } = differentiate(model, () => languageModelLoss(model, { tokens: rows }).loss, wanted);
+  const run = (): Tensor => languageModelLoss(model, { tokens: rows }, { lastToken: true }).loss;
+  const { loss, gradients } = differentiate(model, run, wanted);
   return { results: [...results, ["loss", loss]], gradients };
 }
 

@@ -1,4 +1,5 @@
 import { type Buf, type DType, DTypeError, dtypeLayout, type Operand } from "@mamba-ts/backend";
+import type { Drawer } from "./drawer.js";
 import type { Kernels } from "./kernels.js";
 import type { WasmBuf, WasmMemory } from "./memory.js";
 
@@ -13,8 +14,10 @@ export class Call {
   readonly #temporary: WasmBuf[] = [];
   readonly #made: WasmBuf[] = [];
   readonly kernels: Kernels;
+  readonly #drawer: Drawer | undefined;
   constructor(readonly memory: WasmMemory) {
     this.kernels = memory.kernels;
+    this.#drawer = memory.drawer.open();
   }
 
   /** Address of an operand's first element, as it is stored. */
@@ -38,6 +41,9 @@ export class Call {
 
   /** Memory for `count` 32-bit numbers until the call ends. */
   scratch(count: number): number {
+    // Most is little: a decoding step asks for a dozen pieces a layer.
+    const small = this.#drawer?.take(4 * count);
+    if (small !== undefined) return small;
     const buf = this.memory.alloc(count, "float32");
     this.#temporary.push(buf);
     return buf.at;
@@ -71,6 +77,7 @@ export class Call {
   }
 
   end(failed: boolean): void {
+    this.#drawer?.close();
     for (const buf of this.#temporary) this.memory.free(buf);
     if (failed) for (const buf of this.#made) this.memory.free(buf);
   }

@@ -9,11 +9,14 @@ import {
   type MemoryUse,
   OutOfMemoryError,
 } from "@mamba-ts/backend";
+import { Drawer } from "./drawer.js";
 import type { Engine } from "./engine.js";
 import { Heap } from "./heap.js";
 import type { Kernels } from "./kernels.js";
 
 export const dtypes: ReadonlySet<DType> = new Set<DType>(["float32", "bf16", "f16", "int32", "q8_0"]);
+
+const DRAWER_BYTES = 2 ** 18;
 
 /** A piece of the WebAssembly memory. */
 export class WasmBuf implements Buf {
@@ -41,6 +44,7 @@ export class WasmMemory {
   #liveBytes = 0;
   readonly heap: Heap;
   readonly kernels: Kernels;
+  readonly drawer: Drawer;
 
   constructor(
     readonly engine: Engine,
@@ -48,6 +52,13 @@ export class WasmMemory {
   ) {
     this.heap = new Heap(engine, engine.heapBase, options.maxMemoryBytes);
     this.kernels = engine.kernels;
+    this.drawer = new Drawer(
+      DRAWER_BYTES,
+      () => this.heap.take(DRAWER_BYTES),
+      (at, bytes) => {
+        if (options.poison) engine.fill(at, bytes, 0xff);
+      },
+    );
   }
 
   get use(): MemoryUse {

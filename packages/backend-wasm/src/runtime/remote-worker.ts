@@ -21,8 +21,7 @@ export const carryOut = `(start, answer) => {
     [${COPY}]: ([to, from, count]) => u8.copyWithin(to, from, from + count),
     [${GROW}]: ([pages]) => memory.grow(pages),
     [${READ}]: ([at, count, id]) => {
-      const bytes = new Uint8Array(count);
-      bytes.set(u8.subarray(at, at + count));
+      const bytes = u8.slice(at, at + count);
       answer({ id, bytes: bytes.buffer }, [bytes.buffer]);
     },
   };

@@ -1,4 +1,7 @@
-/** The conformance suite on a machine with a GPU and without vitest: `node conformance.mjs [part of a case's name]`. */
+/**
+ * The conformance suite on a machine with a GPU and without vitest: `node conformance.mjs [part of a case's name]`. PART=fused, composed or
+ * mutants runs one of its three parts alone.
+ */
 import {
   allCases,
   composedOnly,
@@ -10,12 +13,14 @@ import {
 import { createBackend } from "../../src/index.js";
 
 const [part = ""] = process.argv.slice(2);
+const wanted = process.env["PART"];
 const tolerance = { forward: 5e-5, gradient: 5e-4 };
 const backend = await createBackend({ poison: true });
 console.log(backend.device);
 let [passed, failed] = [0, 0];
 for (const how of ["fused", "composed"] as const)
   for (const opCase of allCases) {
+    if (wanted !== undefined && wanted !== how) continue;
     if (opCase.dtypes?.includes("float32") === false || !`${opCase.op} ${opCase.name}`.includes(part)) continue;
     const subject = how === "fused" ? backend : composedOnly(backend);
     const failures = await runCase(opCase, subject, { dtype: "float32", tolerance });
@@ -24,7 +29,7 @@ for (const how of ["fused", "composed"] as const)
     for (const { what, message } of failures) console.log(`FAILED ${how} ${opCase.name}: ${what} ${message}`);
   }
 const { liveBuffers } = backend.memory();
-if (part === "") {
+if (part === "" && (wanted === undefined || wanted === "mutants")) {
   const { survivors: alive, tried } = await survivors(backend, allCases);
   console.log(`${tried} mutants, ${alive.length} survive: ${alive.map((m) => JSON.stringify(m)).join(" ")}`);
   failed += alive.length;

@@ -28,8 +28,8 @@ function importer(entries) {
 /** @param {string[]} entries */
 const program = (entries) => entries.map((entry) => `export * from ${JSON.stringify(entry)};`).join("\n");
 
-/** @param {string} code */
-const gzipped = (code) => gzipSync(code, { level: 9 }).length;
+/** @param {string} code @returns {number} bytes */
+export const gzipped = (code) => gzipSync(code, { level: 9 }).length;
 
 /** @param {string[]} entries @returns {Promise<Bundle>} */
 export async function bundleWithEsbuild(entries) {

@@ -36,7 +36,7 @@ export interface TrainOptions extends NewModelOptions {
   readonly clip: number;
   readonly carry: boolean;
   readonly recompute: boolean;
-  readonly dtype: "float32" | "bf16";
+  readonly dtype?: "float32" | "bf16";
   readonly evalEvery: number;
   readonly evalBytes: number;
   readonly saveEvery: number;
@@ -78,8 +78,9 @@ async function trainOn(
   options: TrainOptions,
   { backend, output, signal }: Context,
 ): Promise<void> {
-  if (!backend.dtypes.has(options.dtype))
-    throw new UnsupportedError(`train: backend ${backend.name} has no ${options.dtype}`, {
+  const { dtype = "float32" } = options;
+  if (!backend.dtypes.has(dtype))
+    throw new UnsupportedError(`train: backend ${backend.name} has no ${dtype}`, {
       hint: `it has ${[...backend.dtypes].join(", ")}`,
     });
   const made = await newModel(options, backend);
@@ -100,7 +101,7 @@ async function trainOn(
     accumulate: options.accumulate,
     carryState: options.carry,
     recompute: options.recompute,
-    dtype: options.dtype,
+    dtype,
   });
   try {
     const fingerprint = fingerprintOf(options, config, await hashOf(text));

@@ -5,7 +5,20 @@ import type { LabelledImages } from "./image-files.js";
 
 /** Everything the numbers of a run depend on; a checkpoint belongs to the run with the same one. */
 export function fingerprintOf(options: TrainOptions, config: object, dataHash: string): string {
-  const { batch, length, accumulate, steps, lr, finalLr, warmup, weightDecay, clip, seed, carry, dtype } = options;
+  const {
+    batch,
+    length,
+    accumulate,
+    steps,
+    lr,
+    finalLr,
+    warmup,
+    weightDecay,
+    clip,
+    seed,
+    carry,
+    dtype = "float32",
+  } = options;
   return JSON.stringify({
     config,
     data: dataHash,

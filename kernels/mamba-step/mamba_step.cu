@@ -6,7 +6,6 @@
 // Many: step_norm, then the same with the products on the matrix units (common/skinny.cuh); or cuBLASLt's products with step_norm, step_conv and
 // advance between them, where rows are no multiple of 32 or weights are float32. Weights are of type W, everything else float32.
 // Bytes: the weights once; the states twice. Every sum has one order, whatever the batch is.
-#include <cooperative_groups.h>
 
 #include "../common/skinny.cuh"
 
@@ -312,46 +311,6 @@ template <class W, int G, int STATES, int ROWS> __device__ void advance(const St
   finishRows<W, G, STATES, ROWS>(s, parts, b0, rows, channel, isMine, lane, A, weights, h, u, gate, bias, skip, dtRow);
 }
 
-// x_proj and advance as one, for one sequence with at most 16 states: a cluster of 8 blocks makes dt, B and C together, 8 rows of x_proj at a time,
-// each block for all of them; then each goes on with its 16 channels. Every cluster reads all of x_proj, ahead. Shared: [dtRank + 2 dState].
-constexpr int CLUSTER = 8, ROWS_A_WARP = 2;
-template <class W> __device__ void scanOne(const Step& s) {
-#if __CUDA_ARCH__ >= 900
-  extern __shared__ float parts[];
-  const auto cluster = cooperative_groups::this_cluster();
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 16, N = (int)s.dState, rank = (int)s.dtRank, width = rank + 2 * N;
-  const int c = blockIdx.x * 16 + threadIdx.x / 16;
-  RowProduct<W, 1, 6> products[ROWS_A_WARP];
-#pragma unroll
-  for (int i = 0; i < ROWS_A_WARP; i++) {
-    const int row = cluster.block_rank() + CLUSTER * (warp + 8 * i);
-    if (row < width) products[i].ahead((const W*)s.xProj + row * s.dInner, (int)s.dInner, threadIdx.x % 32, 32);
-  }
-  const W* dtRow = (const W*)s.dtProj + (i64)c * rank;
-  const float A[1] = {lane < N ? -expf(s.A_log[(i64)c * N + lane]) : 0.0f}, h[1][1] = {{lane < N ? s.ssmIn[(i64)c * N + lane] : 0.0f}};
-  float weights[MOST_RANK];
-#pragma unroll
-  for (int k = 0; k < MOST_RANK; k++) weights[k] = lane + k * 16 < rank ? widen(dtRow[lane + k * 16]) : 0.0f;
-  const float bias = s.dtBias[c], skip = s.D[c];
-  // All blocks are there before one writes into another.
-  cluster.sync();
-  awaitPrevious();
-  const float u[1] = {s.u[c]}, gate[1] = {s.z[c]};
-#pragma unroll
-  for (int i = 0; i < ROWS_A_WARP; i++) {
-    const int row = cluster.block_rank() + CLUSTER * (warp + 8 * i);
-    if (row >= width) continue;
-    float sums[1];
-    products[i].finish(s.u, s.dInner, 1, sums);
-    const float sum = warpSum(sums[0]);
-    if (threadIdx.x % 32 < CLUSTER) *cluster.map_shared_rank(parts + row, threadIdx.x % 32) = sum;
-  }
-  cluster.sync();
-  normParts(s, parts, 1);
-  finishRows<W, 16, 1, 1>(s, parts, 0, 1, c, true, lane, A, weights, h, u, gate, bias, skip, dtRow);
-#endif
-}
-
 // Many sequences, rows that are multiples of 32.
 struct ConvAhead {
   float past[3], taps[4], bias;
@@ -438,16 +397,7 @@ template <class W> __device__ void stepConv(const Step& s) {
   }
 #define ONE(name, W, PACKS) \
   extern "C" __global__ void __launch_bounds__(128) step_in_project_one_##PACKS##_##name(Step s) { inProjectOne<W, PACKS>(s); }
-// The clusters of sm_90; on older devices nobody launches it.
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-#define IN_CLUSTERS __cluster_dims__(CLUSTER, 1, 1)
-#else
-#define IN_CLUSTERS
-#endif
-#define SCAN_ONE(name, W) \
-  extern "C" __global__ void IN_CLUSTERS __launch_bounds__(256) step_scan_one_##name(Step s) { scanOne<W>(s); }
 #define KERNELS(name, W)                                                             \
-  SCAN_ONE(name, W)                                                                  \
   FEW(name, W, 1)                                                                    \
   FEW(name, W, 4)                                                                    \
   ONE(name, W, 4)                                                                    \

@@ -49,6 +49,23 @@ test("perplexity per word; words by whitespace", () => {
   expect(() => wordPerplexity(1, 10, 0)).toThrow(expect.objectContaining({ code: "invalid-argument" }));
 });
 
+test("one batch is learnt by heart", async () => {
+  const backend = createCpuBackend();
+  const model = createMambaByte(mambaByteConfig({ dModel: 16, nLayer: 2, dState: 4 }), { backend, seed: 5 });
+  const tokens = ["bytes by heart", "heart of bytes"].map((line) => Int32Array.from(encodeBytes(line)));
+  const trainer = new Trainer(model, {
+    data: { batch: async () => ({ tokens }), bytesPerToken: 1, isContiguous: false },
+    schedule: constantSchedule(1e-2),
+    optimizer: { weightDecay: 0 },
+  });
+  let loss = Number.NaN;
+  for (let i = 0; i < 150; i++) ({ loss } = await trainer.update());
+  expect(loss).toBeLessThan(0.05);
+  trainer.dispose();
+  model.dispose();
+  expect(backend.memory().liveBuffers).toBe(0);
+});
+
 describe("byte pairs", () => {
   const encoding = BytePairs.train(encodeBytes(text), 320);
 

@@ -80,13 +80,8 @@ function few(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Re
   const packs = packsFor(d, weights);
   if (packs === undefined) run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel);
   else device.launch(FILE, `step_in_project_one_${packs}_${weights}`, [Math.ceil(dInner / 4)], [128], struct, 0, true);
-  // One kernel of clusters of 8 blocks of 16 channels, each warp with at most 2 rows of x_proj; else two.
-  if (device.info.major >= 9 && batch === 1 && dState <= 16 && width <= 128 && dInner % 128 === 0)
-    device.launch(FILE, `step_scan_one_${weights}`, [dInner / 16], [256], struct, 4 * width, true);
-  else {
-    run("step_x_project", width, 128);
-    advance(device, struct, d, weights);
-  }
+  run("step_x_project", width, 128);
+  advance(device, struct, d, weights);
   run("step_out_project", Math.ceil(dModel / 4), 128);
   for (const buf of [u, z, y, dbc]) device.memory.free(buf);
 }

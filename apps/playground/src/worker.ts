@@ -42,6 +42,10 @@ async function openBackend(note?: string): Promise<Backend> {
     return about(await createBackend(), note);
   };
   if (self.name !== "best") return onProcessor("As the page's address asks");
+  // Asked before the backend is loaded: a browser without WebGPU needs none of its kernels.
+  const gpu = (navigator as { readonly gpu?: GPU }).gpu;
+  if (gpu === undefined) return onProcessor("this browser has no WebGPU");
+  if ((await gpu.requestAdapter()) === null) return onProcessor("WebGPU finds no adapter here");
   try {
     const { createBackend } = await import("@mamba-ts/backend-webgpu");
     return about(await createBackend());

@@ -59,8 +59,8 @@ function stepCase(options: StepOptions): OpCase {
     },
     run: (given, backend) => {
       const isHalf = half && backend.dtypes.has("bf16") && given["x"]!.dtype === "float32";
-      const halves = ["inProj", "xProj", "dtProj", "outProj"].map((k) => [k, t.cast(given[k]!, "bf16")] as const);
-      const args = isHalf ? { ...given, ...Object.fromEntries(halves) } : given;
+      const args = { ...given };
+      if (isHalf) for (const k of ["inProj", "xProj", "dtProj", "outProj"]) args[k] = t.cast(given[k]!, "bf16");
       const dtype = args["x"]!.dtype as "float32";
       const descriptor = {
         ...sizes,

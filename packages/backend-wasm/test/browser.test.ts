@@ -1,6 +1,6 @@
 // In a page: each way the backend can run there. Elsewhere these are left out; the same ways are tested in Node where it has them.
 import { composedOnly, runCase } from "@mamba-ts/backend-testing";
-import { describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { createBackend, type WasmBackendOptions } from "../src/index.js";
 import { casesOfEachOp, operandOf, put } from "./support.js";
 
@@ -18,11 +18,15 @@ async function conform(options: WasmBackendOptions, device: readonly string[]): 
   backend[Symbol.dispose]();
 }
 
-describe.skipIf(!isPage)("in a page", () => {
+describe("in a page", () => {
+  beforeEach(({ skip }) => skip(!isPage, "runs in a page"));
+
   test("every operation conforms, as the backend comes", () =>
     conform({}, [isIsolated ? "threads in a worker" : "one thread in a worker (memory cannot be shared here)"]));
 
-  describe.skipIf(!isIsolated)("that is cross-origin isolated", () => {
+  describe("that is cross-origin isolated", () => {
+    beforeEach(({ skip }) => skip(!isIsolated, "the page is not cross-origin isolated"));
+
     test("threads, plain SIMD", () => conform({ threads: 2, relaxedSimd: false }, ["WebAssembly SIMD, 2 threads"]));
     test("threads, relaxed SIMD", () => conform({ threads: 2 }, ["relaxed SIMD, 2 threads"]));
     test("threads, on the page's own thread", () => conform({ threads: 2, worker: false }, ["2 threads"]));

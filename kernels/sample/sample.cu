@@ -2,6 +2,7 @@
 // The thresholds of top-k and top-p are found by bisection over the bits of the logits, ordered as integers: exact, without sorting.
 // Noise: Philox4x32-10 (Salmon et al., SC 2011) with counter (index / 4, counter) and key seed, as the host makes it. Bytes: the logits once without
 // top-k and top-p, from the cache again for each bit with them.
+#include "../common/chain.cuh"
 #include "../common/types.cuh"
 
 using u32 = unsigned;
@@ -123,6 +124,8 @@ extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logi
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
   const i64 base = blockIdx.y * vocab, from = blockIdx.x * (i64)PART;
+  letNext();
+  awaitPrevious();
   float own[PART / 256], top = -INFINITY;
   Candidate best{0, -1};
 #pragma unroll
@@ -145,6 +148,7 @@ extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logit
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
   const Part* own = parts + blockIdx.x * count;
+  awaitPrevious();
   float top = -INFINITY, mass = 0;
   Candidate best{0, -1};
   for (i64 k = threadIdx.x; k < count; k += 256) {

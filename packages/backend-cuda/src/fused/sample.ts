@@ -22,8 +22,16 @@ export function sample(device: CudaDevice): NonNullable<FusedOps["sample"]> {
         const count = Math.ceil(vocab / PART);
         const parts = device.alloc((count * batch * PART_BYTES) / 4, "float32");
         const draw = [x, parts, i64([vocab, seed, counter]), f64(temperature)];
-        device.launch("sample", "sample_parts", [count, batch], [256], draw);
-        device.launch("sample", "sample_join", [batch], [256], [x, parts, token, logprob, i64([vocab, count])]);
+        device.launch("sample", "sample_parts", [count, batch], [256], draw, 0, true);
+        device.launch(
+          "sample",
+          "sample_join",
+          [batch],
+          [256],
+          [x, parts, token, logprob, i64([vocab, count])],
+          0,
+          true,
+        );
         device.memory.free(parts);
         return { outputs: { token, logprob } };
       }),

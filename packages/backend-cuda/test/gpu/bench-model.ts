@@ -1,5 +1,5 @@
 /**
- * Prefill and a training step of random weights, with the time by kernel and the memory. `node bench-model.mjs [bf16|float32] [130m|1.4b] [prefill] [train]`
+ * Prefill and a training step of random weights, with the time by kernel and the memory. `node bench-model.mjs [bf16|float32] [130m|1.4b] [prefill] [train] [recompute]`
  */
 import { Rng, scope, valueAndGrad, watchDispatch } from "@mamba-ts/tensor";
 import { AdamW, languageModelLoss } from "@mamba-ts/train";
@@ -9,6 +9,7 @@ import { randomModel, shapes } from "./support/random-model.js";
 
 const args = process.argv.slice(2);
 const dtype = args.includes("bf16") ? "bf16" : "float32";
+const recompute = args.includes("recompute");
 const wanted = (what: string): boolean => args.includes(what) || !(args.includes("prefill") || args.includes("train"));
 const nativeFolder = process.env["MAMBA_TS_CUDA_NATIVE"];
 const backend = await createBackend(nativeFolder === undefined ? {} : { nativeFolder });
@@ -57,7 +58,7 @@ for (const name of ["130m", "1.4b"] as const) {
     using optimizer = new AdamW(model);
     const weights = optimizer.parameters.map((p) => p.value);
     const step = (): void => {
-      const loss = () => ({ loss: languageModelLoss(model, { tokens: rows }, { dtype }).loss });
+      const loss = () => ({ loss: languageModelLoss(model, { tokens: rows }, { dtype, recompute }).loss });
       const { gradients } = valueAndGrad(loss, weights);
       optimizer.update(gradients, 1e-4);
     };
@@ -72,7 +73,7 @@ for (const name of ["130m", "1.4b"] as const) {
     console.log(`composed: ${[...composed].map(([op, n]) => `${op} x ${n}`).join(", ") || "nothing"}`);
     const { seconds, host } = await median(step, 5);
     console.log(
-      `${name} ${dtype} training step ${batch} x ${length}: ${Math.round((batch * length) / seconds)} tokens/s, ${(1000 * seconds).toFixed(0)} ms (host ${(1000 * host).toFixed(0)}), ${taken()}`,
+      `${name} ${dtype} training step ${batch} x ${length}${recompute ? ", blocks recomputed" : ""}: ${Math.round((batch * length) / seconds)} tokens/s, ${(1000 * seconds).toFixed(0)} ms (host ${(1000 * host).toFixed(0)}), ${taken()}`,
     );
     await profile(backend, () => scope(step), 30);
     model.dispose();

@@ -128,6 +128,72 @@ describe("gradients", () => {
     for (const g of [x, w, ...plain.gradients, ...saved.gradients]) g.dispose();
   });
 
+  test("what is forgotten is made again for the gradient, and nothing reads it before", async () => {
+    const x = t.randomNormal(backend, [64], new t.Rng(1), { dtype: "float64" });
+    const measure = (isForgetful: boolean) => {
+      let [held, made] = [0, 0];
+      const run = () => {
+        let h = x;
+        for (let i = 0; i < 5; i++) {
+          const before = h;
+          h = t.scope(() => {
+            const make = () => {
+              made++;
+              const u = t.sin(before);
+              return [u, t.exp(u)] as const;
+            };
+            const [u, v] = make();
+            const [left, right] = t.split(v, [32, 32]) as [t.Tensor, t.Tensor];
+            const y = t.concat([t.mul(left, t.slice(u, 0, 0, 32)), t.mul(right, t.tanh(t.slice(u, 0, 32, 64)))], 0);
+            if (isForgetful) {
+              t.forget([u, v], [before], make);
+              if (i === 0) expect(() => t.add(u, 1)).toThrow(/forget/);
+            }
+            return y;
+          });
+        }
+        held = backend.memory().liveBytes;
+        return { loss: t.sum(h) };
+      };
+      const { value, gradients } = t.valueAndGrad(run, [x]);
+      value.loss.dispose();
+      return { g: gradients[0]!, held, made };
+    };
+    const [plain, forgetful] = [measure(false), measure(true)];
+    expect(await values(forgetful.g)).toEqual(await values(plain.g));
+    expect([plain.made, forgetful.made]).toEqual([5, 10]);
+    expect(forgetful.held).toBeLessThan(plain.held);
+    for (const g of [x, plain.g, forgetful.g]) g.dispose();
+  });
+
+  test("nothing is forgotten without a tape, nor left behind by a loss that throws", () => {
+    const x = vector(1, 2);
+    const y = t.exp(x);
+    t.forget([y], [x], () => [t.exp(x)]);
+    expect(y.buf.count).toBe(2);
+    y.dispose();
+    const before = backend.memory().liveBuffers;
+    expect(() =>
+      t.valueAndGrad(() => {
+        const u = t.exp(x);
+        const v = t.mul(u, u);
+        t.forget([u], [], () => [t.exp(x)]);
+        return { loss: v };
+      }, [x]),
+    ).toThrow(/not a scalar/);
+    expect(backend.memory().liveBuffers).toBe(before);
+    const wrong = () =>
+      t.valueAndGrad(() => {
+        const u = t.exp(x);
+        const v = t.mul(u, u);
+        t.forget([u], [], () => [t.sum(x)]);
+        return { loss: t.sum(v) };
+      }, [x]);
+    expect(() => t.scope(wrong)).toThrow(/computed again/);
+    expect(backend.memory().liveBuffers).toBe(before);
+    x.dispose();
+  });
+
   test("the loss must be a scalar", () => {
     const x = vector(1, 2);
     expect(() => t.valueAndGrad(() => ({ loss: t.mul(x, 2) }), [x])).toThrow(/not a scalar/);

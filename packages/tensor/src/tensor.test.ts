@@ -262,6 +262,45 @@ describe("dispatch", () => {
     for (const x of [...t.tensorsIn([narrowArgs, args, y, want])]) x.dispose();
   });
 
+  test("a kernel's gradient gets what it reads, and the rest is not kept for it", async () => {
+    const kernel = backend.fused!.linear!;
+    const own = backend;
+    const measure = (backwardReads: typeof kernel.backwardReads) => {
+      const seen: string[][] = [];
+      const linear = {
+        ...kernel,
+        ...(backwardReads === undefined ? {} : { backwardReads }),
+        backward: (...call: Parameters<NonNullable<typeof kernel.backward>>) => {
+          seen.push([...Object.keys(call[0]), ...Object.keys(call[2])]);
+          return kernel.backward!(...call);
+        },
+      };
+      backend = new Proxy(own, {
+        get: (target, key) =>
+          key === "fused" ? ({ ...own.fused, linear } as FusedOps) : Reflect.get(target, key, target),
+      });
+      const x = t.randomNormal(backend, [6, 4], new t.Rng(1), { dtype: "float64" });
+      const w = t.randomNormal(backend, [32, 4], new t.Rng(2), { dtype: "float64" });
+      const before = own.memory().liveBytes;
+      let held = 0;
+      const run = () => {
+        const loss = t.scope(() => t.sum(t.neg(t.linear(x, w))));
+        held = own.memory().liveBytes - before;
+        return { loss };
+      };
+      const { value, gradients } = t.valueAndGrad(run, [x, w]);
+      for (const u of [x, w, value.loss]) u.dispose();
+      backend = own;
+      return { gradients, held, seen };
+    };
+    const all = measure(undefined);
+    const some = measure(() => ["x", "weight"]);
+    expect([all.seen, some.seen]).toEqual([[["x", "weight", "y"]], [["x", "weight"]]]);
+    expect(all.held - some.held).toBe(6 * 32 * 8);
+    for (const i of [0, 1]) expect(await values(some.gradients[i]!)).toEqual(await values(all.gradients[i]!));
+    for (const g of [...all.gradients, ...some.gradients]) g.dispose();
+  });
+
   test("reports what ran fused", () => {
     const events: string[] = [];
     t.watchDispatch(

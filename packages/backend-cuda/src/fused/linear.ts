@@ -79,6 +79,7 @@ export function linear(device: CudaDevice): Op {
     supports: (d) =>
       d.inFeatures > 0 && (d.weightDtype === d.dtype || isNarrowed(d) ? { strided: ["x"] as const } : isMatvec(d)),
     supportsBackward: (d) => d.weightDtype === d.dtype || isNarrowed(d),
+    backwardReads: () => ["x", "weight", "bias"],
     forward(args, d) {
       const { rows, inFeatures, outFeatures, out } = d;
       const isDense = args.x.offset === 0 && args.x.rowStride === inFeatures;

@@ -125,10 +125,16 @@ function backward(
   return result;
 }
 
+/** What `backward` reads: what was normalised, and the weight. */
+function backwardReads({ hasResidual }: RmsNormDescriptor) {
+  return hasResidual ? (["sum", "weight"] as const) : (["x", "weight"] as const);
+}
+
 /** Kernels of /kernels/norm. */
 export function rmsNorm(device: CudaDevice): NonNullable<FusedOps["rmsNorm"]> {
   return {
     supports: isSupported,
+    backwardReads,
     forward: (args, d) => forward(device, args, d, false),
     backward: (args, d, outputs, _, gradOutputs, needs) =>
       backward(device, args, d, outputs, gradOutputs, needs, false),
@@ -139,6 +145,7 @@ export function rmsNorm(device: CudaDevice): NonNullable<FusedOps["rmsNorm"]> {
 export function layerNorm(device: CudaDevice): NonNullable<FusedOps["layerNorm"]> {
   return {
     supports: isSupported,
+    backwardReads,
     forward: (args, d) => forward(device, args, d, true),
     backward: (args, d, outputs, _, gradOutputs, needs) => backward(device, args, d, outputs, gradOutputs, needs, true),
   };

@@ -337,7 +337,8 @@ export class Jamba extends Module {
     this.model.layers.forEach((layer, i) => {
       const from = stream;
       if (hiddenStates) seen.push(streamValue(from));
-      const run = () => layer.forward(from, state?.layers[i], call);
+      // What a layer makes on the way goes before the next one begins.
+      const run = () => scope(() => layer.forward(from, state?.layers[i], call));
       const { memory, routing, ...out } = recompute === true ? checkpoint(run) : run();
       stream = out;
       next.push(memory);

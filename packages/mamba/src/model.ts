@@ -149,7 +149,9 @@ export class Mamba extends Module {
     const seen: Tensor[] = [];
     layers.forEach((layer, i) => {
       const before = stream;
-      const run = () => layer.forward(before, state?.layers[i], marks, inPlace, dtype, recompute === "cheap");
+      // What a layer makes on the way goes before the next one begins.
+      const run = () =>
+        scope(() => layer.forward(before, state?.layers[i], marks, inPlace, dtype, recompute === "cheap"));
       const { state: after, ...out } = recompute === true ? checkpoint(run) : run();
       stream = out;
       next.push(after);

@@ -282,7 +282,8 @@ export class MoEMamba extends Module {
     const routings: Routing[] = [];
     layers.forEach((layer, i) => {
       const from = stream;
-      const run = () => layer.forward(from, state?.layers[i], call);
+      // What a layer makes on the way goes before the next one begins.
+      const run = () => scope(() => layer.forward(from, state?.layers[i], call));
       const { state: after, routing, ...out } = recompute === true ? checkpoint(run) : run();
       stream = out;
       next.push(after);

@@ -1,6 +1,6 @@
 import type { Backend } from "@mamba-ts/backend";
 import { Mamba, type MambaConfig } from "@mamba-ts/mamba";
-import { cast, concat, fromHost, mul, Rng, reshape, scope, slice } from "@mamba-ts/tensor";
+import { cast, concat, copy, fromHost, mul, Rng, reshape, scope, slice } from "@mamba-ts/tensor";
 
 /** Shapes that are measured, of state-spaces/mamba's checkpoints. */
 export const shapes = {
@@ -19,12 +19,14 @@ export function randomModel(config: MambaConfig, backend: Backend, dtype: "bf16"
   scope(() => {
     const million = fromHost(backend, some, [size], "float32");
     for (const p of model.parameters()) {
-      if (p.size <= size) {
+      // Those of a layer's channels matter for what is computed, and are few.
+      if (p.size <= 2 ** 16) {
         p.initialise(backend, rng, dtype);
         continue;
       }
       p.value = scope(() => {
         const part = cast(mul(million, 0.5 / Math.sqrt(p.shape.at(-1)!)), p.dtypeIn(dtype));
+        if (p.size <= size) return reshape(copy(slice(part, 0, 0, p.size)), p.shape);
         const rest = p.size % size;
         const parts = Array.from({ length: Math.floor(p.size / size) }, () => part);
         return reshape(concat(rest === 0 ? parts : [...parts, slice(part, 0, 0, rest)], 0), p.shape);

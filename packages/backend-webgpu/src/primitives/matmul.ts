@@ -5,6 +5,7 @@ import { broadcastShape, broadcastStrides, sizeOf } from "../shapes.js";
 import type { WebGpuMemory } from "../storage.js";
 import { reduceMiddle } from "./axis.js";
 import { cast, isHalf } from "./cast.js";
+import { place } from "./place.js";
 import { copy } from "./shape.js";
 
 /** A matrix, or a batch of them, in float32 memory. */
@@ -88,8 +89,7 @@ function addPartials(
   count: number,
 ): void {
   const sum = reduceMiddle(memory, "sum", partial, "float32", 1, splits, count);
-  const params = { count, run: count, x_start: 0, x_pitch: 0, y_start: start, y_pitch: 0 };
-  memory.gpu.run("copy/place", { x: memory.own(sum), y }, params, { threads: count });
+  place(memory, memory.own(sum), y, { rows: 1, run: count, x_pitch: 0, y_start: start, y_pitch: 0 });
   memory.free(sum);
 }
 

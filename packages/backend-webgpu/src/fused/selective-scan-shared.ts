@@ -47,7 +47,8 @@ export function segmentsOf(length: number, fits: (tokens: number) => boolean): S
     if (tokens() <= STRETCH) return undefined;
     pieces++;
   }
-  const size = tokens();
+  // An empty sequence is one piece too.
+  const size = Math.max(STRETCH, tokens());
   return Array.from({ length: Math.max(1, Math.ceil(length / size)) }, (_, i) => ({
     first: i * size,
     last: Math.min(length, (i + 1) * size),

@@ -2,6 +2,7 @@
 import { Mamba } from "@mamba-ts/mamba";
 import {
   capture,
+  cast,
   concat,
   copy,
   matmul,
@@ -179,10 +180,13 @@ if (wants("train")) {
 }
 if (wants("matmul")) {
   const n = process.env["SMALL"] ? 256 : 4096;
-  const [a, b] = [normal(1, [n, n]), normal(2, [n, n])];
+  const [a, b] = [many(1, [n, n]), many(2, [n, n])];
   await show(`matmul ${n} NN`, () => matmul(a, b));
   await show(`matmul ${n} NT`, () => matmul(a, b, { transB: true }));
   await show(`matmul ${n} TN`, () => matmul(a, b, { transA: true }));
+  const [ha, hb] = [cast(a, "f16"), cast(b, "f16")];
+  await show(`matmul ${n} NN of f16`, () => matmul(ha, hb, { out: "float32" }));
+  await show(`matmul ${n} NT of f16`, () => matmul(ha, hb, { transB: true, out: "float32" }));
 }
 backend[Symbol.dispose]();
 process.exit(0);

@@ -130,15 +130,16 @@ if (wants("copy")) {
   source.dispose();
 }
 if (wants("scan")) {
-  for (const [batch, dInner, length] of process.env["SMALL"]
-    ? ([[2, 96, 100]] as const)
-    : ([
-        [8, 1536, 2048],
-        [1, 1536, 16384],
-        [1, 5120, 2048],
-        [8, 2048, 512],
-        [1, 1536, 131072],
-      ] as const)) {
+  // SHAPES=0,4 takes some of them.
+  const shapes = [
+    [8, 1536, 2048],
+    [1, 1536, 16384],
+    [1, 5120, 2048],
+    [8, 2048, 512],
+    [1, 1536, 131072],
+  ] as const;
+  const chosen = process.env["SHAPES"]?.split(",").map((i) => shapes[Number(i)]!) ?? shapes;
+  for (const [batch, dInner, length] of process.env["SMALL"] ? ([[2, 96, 100]] as const) : chosen) {
     // The bound: a copy of what a tensor of this shape has, in the same run.
     const source = many(9, [batch, length, dInner]);
     await show(`copy of ${4 * source.size} bytes`, () => copy(source));

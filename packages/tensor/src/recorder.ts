@@ -52,6 +52,11 @@ export function use(tensor: Tensor): void {
   onUse?.(tensor);
 }
 
+/** Whether a function is being captured, which is who watches. */
+export function isCapturing(): boolean {
+  return onUse !== undefined;
+}
+
 /** Runs `fn`; `onEach` sees every tensor that an operation takes, as it is before. */
 export function watchUses<T>(onEach: (tensor: Tensor) => void, fn: () => T): T {
   const outer = onUse;

@@ -7,14 +7,13 @@ import {
   fromHost,
   giveTurn,
   mul,
-  reshape,
-  type SampleResult,
-  sample,
   scope,
   type Tensor,
   where,
 } from "@mamba-ts/tensor";
+import { canReplay, ReplayedSteps } from "./replay.js";
 import { Row } from "./row.js";
+import { launchedSteps } from "./steps.js";
 import type {
   EndReason,
   GeneratedToken,
@@ -23,6 +22,9 @@ import type {
   GenerativeModel,
   Tokenizer,
 } from "./types.js";
+
+/** By measurement (docs/benchmarks.md): fewer leave the device waiting for the host now and then, more gain nothing. */
+const READ_AHEAD = 4;
 
 /**
  * Continues a prompt, token by token: `for await (const { text } of generate(…)) …`. Breaking out of the loop frees everything; an abort
@@ -59,12 +61,15 @@ export async function* generateBatch<S extends GenerationState>(
   options: GenerateOptions<S> = {},
 ): AsyncGenerator<(GeneratedToken | undefined)[], EndReason[], void> {
   const { maxTokens = 128, stop = [], seed = 0, repetitionPenalty = 1, prefillChunk = 1024, signal } = options;
+  const { readAhead = READ_AHEAD } = options;
   if (!Number.isInteger(maxTokens) || maxTokens < 0)
     throw new InvalidArgumentError(`generate: maxTokens is ${maxTokens}`);
   if (!(repetitionPenalty > 0))
     throw new InvalidArgumentError(`generate: repetitionPenalty is ${repetitionPenalty}, not positive`);
   if (!Number.isInteger(prefillChunk) || prefillChunk < 1)
     throw new InvalidArgumentError(`generate: prefillChunk is ${prefillChunk}`);
+  if (!Number.isInteger(readAhead) || readAhead < 0)
+    throw new InvalidArgumentError(`generate: readAhead is ${readAhead}`);
   // Before anything is read: a state that was given has not advanced when an option is refused.
   expectSampleOptions(options);
   if (stop.includes("")) throw new InvalidArgumentError("generate: a stop string is empty");
@@ -81,19 +86,17 @@ export async function* generateBatch<S extends GenerationState>(
   if (maxTokens === 0) return rows.map(() => "length");
   const state = options.state ?? model.createState(ids.length, { capacity: Math.max(...ids.map((row) => row.length)) });
   const seen = repetitionPenalty === 1 ? undefined : ids.map((row) => new Set(row));
-  let logits = await prefill(model, state, ids, options);
-  let drawn: SampleResult | undefined;
+  const from = { model, state, logits: await prefill(model, state, ids, options), options: { ...options, seed } };
+  // Only a state of our own may be ahead of the tokens that have been given out.
+  const ahead = options.state === undefined ? readAhead : 0;
+  const steps =
+    seen === undefined && canReplay(from)
+      ? new ReplayedSteps(from, { limit: maxTokens, ahead })
+      : launchedSteps(from, (scores) => penalised(scores, seen, repetitionPenalty));
   try {
     for (let step = 0; ; step++) {
       signal?.throwIfAborted();
-      drawn = scope(() =>
-        sample(penalised(reshape(logits, [ids.length, logits.shape.at(-1)!]), seen, repetitionPenalty), {
-          ...options,
-          seed,
-          counter: step,
-        }),
-      );
-      const [tokens, logprobs] = await Promise.all([drawn.token.data(), drawn.logprob.data()]);
+      const { tokens, logprobs } = await steps.next();
       const isLast = step + 1 === maxTokens;
       const made = rows.map((row, r) => {
         if (row.reason !== undefined) return undefined;
@@ -107,18 +110,9 @@ export async function* generateBatch<S extends GenerationState>(
       });
       yield made;
       if (rows.every((row) => row.reason !== undefined)) return rows.map((row) => row.reason!);
-      signal?.throwIfAborted();
-      const { token } = drawn;
-      const previous = logits;
-      logits = scope(
-        () => model.forward(reshape(token, [ids.length, 1]), { state, into: state, logits: "last" }).logits!,
-      );
-      previous.dispose();
-      drawn.token.dispose();
-      drawn.logprob.dispose();
     }
   } finally {
-    for (const t of [logits, drawn?.token, drawn?.logprob]) t?.dispose();
+    steps[Symbol.dispose]();
     if (options.state === undefined) state[Symbol.dispose]();
   }
 }
@@ -154,6 +148,7 @@ async function prefill<S extends GenerationState>(
             into: state,
             segments: isPadded ? cut(segments, start, end) : undefined,
             logits: isLast ? "last" : "none",
+            dtype: options.dtype,
           }).logits,
       );
       onPrefill?.(end, longest);

@@ -21,6 +21,11 @@ interface Storage {
 }
 
 let nextId = 0;
+/** How many tensors have been made: those with a smaller `id` were there before. */
+export function tensorsMade(): number {
+  return nextId;
+}
+
 /** Host arrays a tensor reads back as. */
 export type HostArray = Float32Array | Float64Array | Int32Array;
 

@@ -49,6 +49,8 @@ export class MambaBackbone extends Module {
 
 /** The language model. Making one takes no memory; `Mamba.create` draws weights, `loadMamba` reads them. */
 export class Mamba extends Module {
+  /** A step of one token launches the same work whatever has been read, so that it can be captured. */
+  readonly hasFixedStep = true;
   readonly backbone: MambaBackbone;
   readonly lmHead?: Linear;
   readonly #config: ResolvedMambaConfig;

@@ -165,6 +165,8 @@ export interface MoEMambaForwardResult {
 
 /** The language model. Making one takes no memory; `MoEMamba.create` draws weights, `loadMoEMamba` reads them. */
 export class MoEMamba extends Module {
+  /** A step of one token launches the same work whatever has been read, so that it can be captured. */
+  readonly hasFixedStep = true;
   readonly backbone: MoEMambaBackbone;
   readonly lmHead?: Linear;
   readonly #config: ResolvedMoEMambaConfig;

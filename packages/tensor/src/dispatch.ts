@@ -4,7 +4,7 @@
  */
 import type { Backend, Buf, DType, FusedOp, FusedOps, Operand, Shape } from "@mamba-ts/backend";
 import { cast } from "./ops/unary.js";
-import { isRecording, record, touch, withoutRecording } from "./recorder.js";
+import { isRecording, record, touch, use, withoutRecording } from "./recorder.js";
 import { commonBackend, denseCopy } from "./run.js";
 import { scope } from "./scope.js";
 import { vjp } from "./tape.js";
@@ -242,6 +242,7 @@ export function withNamedOperands<T>(
 ): T {
   const copies: Tensor[] = [];
   const operand = (t: Tensor, name: string): Operand => {
+    use(t);
     if (t.isDense) return denseOperand(t);
     const rowStride = strided.has(name) ? rowStrideOf(t) : undefined;
     if (rowStride !== undefined) return { buf: t.buf, offset: t.offset, rowStride, shape: t.shape, dtype: t.dtype };

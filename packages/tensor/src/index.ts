@@ -21,7 +21,15 @@ export { matmul } from "./ops/matmul.js";
 export { moe, moeBlockRows } from "./ops/moe.js";
 export { layerNorm, type NormArguments, type NormResult, rmsNorm } from "./ops/norm.js";
 export { argMax, argMin, logSumExp, max, mean, softmax, sum } from "./ops/reduce.js";
-export { expectSampleOptions, type SampleOptions, type SampleResult, sample } from "./ops/sample.js";
+export {
+  canSampleInto,
+  type DrawState,
+  expectSampleOptions,
+  type SampleOptions,
+  type SampleResult,
+  sample,
+  sampleInto,
+} from "./ops/sample.js";
 export { type SelectiveScanArguments, type SelectiveScanResult, selectiveScan } from "./ops/selective-scan.js";
 export {
   abs,

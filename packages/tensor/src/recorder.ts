@@ -41,9 +41,36 @@ export function tapeIsOpen(): boolean {
   return recorder !== undefined;
 }
 
+let onUse: ((tensor: Tensor) => void) | undefined;
+
 /** Tells the open recorder, if there is one, that an operation reads this tensor. */
 export function touch(tensor: Tensor): void {
   recorder?.touch(tensor);
+  onUse?.(tensor);
+}
+
+/** Tells who watches, see `watchUses`, that an operation reads this tensor or writes where it lies; no gradient needs it. */
+export function use(tensor: Tensor): void {
+  onUse?.(tensor);
+}
+
+/** Whether a function is being captured, which is who watches. */
+export function isCapturing(): boolean {
+  return onUse !== undefined;
+}
+
+/** Runs `fn`; `onEach` sees every tensor that an operation takes, as it is before. */
+export function watchUses<T>(onEach: (tensor: Tensor) => void, fn: () => T): T {
+  const outer = onUse;
+  onUse = (tensor) => {
+    onEach(tensor);
+    outer?.(tensor);
+  };
+  try {
+    return fn();
+  } finally {
+    onUse = outer;
+  }
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   type Shape,
   UnsupportedError,
 } from "@mamba-ts/backend";
+import { isCapturing, use } from "./recorder.js";
 import { adopt, disown } from "./scope.js";
 import { denseStrides, isDense, show, sizeOf } from "./shape.js";
 import { giveTurn } from "./turn.js";
@@ -21,6 +22,11 @@ interface Storage {
 }
 
 let nextId = 0;
+/** How many tensors have been made: those with a smaller `id` were there before. */
+export function tensorsMade(): number {
+  return nextId;
+}
+
 /** Host arrays a tensor reads back as. */
 export type HostArray = Float32Array | Float64Array | Int32Array;
 
@@ -135,12 +141,17 @@ export class Tensor {
     this.dispose();
   }
 
-  /** Makes this handle look at `source`'s memory instead of its own: how a parameter or a state advances where it lies. */
+  /**
+   * Makes this handle look at `source`'s memory instead of its own: how a parameter or a state advances. Inside a capture, whose replays
+   * know the memory and not the handle, the elements are copied to where this tensor lies, if the backend can (by `kvAppend`).
+   */
   assign(source: Tensor): void {
     this.assertLive();
     source.assertLive();
     if (!source.isDense || source.size !== this.size)
       throw new InvalidArgumentError(`assign: ${show(source.shape)} cannot take the place of ${show(this.shape)}`);
+    use(this);
+    if (isCapturing() && this.#copyFrom(source)) return;
     const old = this.#storage;
     this.#storage = source.#storage;
     this.#storage.views++;
@@ -162,6 +173,18 @@ export class Tensor {
       );
     this.#storage.buf = source.buf;
     source.#storage.buf = undefined;
+  }
+
+  #copyFrom(source: Tensor): boolean {
+    const { backend, buf, dtype, size: width } = this;
+    if (buf === source.buf) return true;
+    if (dtype === "int32" || dtype === "q8_0" || dtype !== source.dtype || !this.isDense) return false;
+    const descriptor = { batch: 1, capacity: 1, length: 1, width, position: 0, dtype };
+    const kernel = backend.fused?.kvAppend;
+    if (kernel === undefined || kernel.supports(descriptor) === false) return false;
+    const row = (of: Tensor): Operand => ({ ...denseOperand(of), rowStride: width, shape: [1, 1, width] });
+    kernel.forward({ cache: row(this), update: row(source) }, descriptor);
+    return true;
   }
 
   /** Throws DisposedError once the tensor has been freed. */

@@ -87,11 +87,14 @@ function few(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Re
   const dbc = device.alloc(batch * width, "float32");
   const struct = stepStruct(device, args, d, results, { u, z, dbc, y });
   const groups = Math.ceil(batch / each);
-  const run = (kernel: string, blocks: number, threads: number, shared = 0): void =>
-    device.launch(FILE, `${kernel}_${each}_${weights}`, [blocks, groups], [threads], struct, shared, true);
+  const run = (kernel: string, blocks: number, threads: number, shared = 0, early = true): void =>
+    device.launch(FILE, `${kernel}_${each}_${weights}`, [blocks, groups], [threads], struct, shared, early);
+  // The other kernels begin when this one has seen all before it.
+  const read = [args.inProj, args.inBias, args.normWeight, args.normBias, args.convWeight, args.convBias];
+  const early = read.every((x) => x === undefined || device.memory.isSettled(device.own(x)));
   const packs = packsFor(d, weights);
-  if (packs === undefined) run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel);
-  else device.launch(FILE, `step_in_project_one_${packs}_${weights}`, [Math.ceil(dInner / 4)], [128], struct, 0, true);
+  if (packs === undefined) run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel, early);
+  else device.launch(FILE, `step_in_project_one_${packs}_${weights}`, [Math.ceil(dInner / 4)], [128], struct, 0, early);
   run("step_x_project", width, 128);
   advance(device, struct, d, weights);
   run("step_out_project", Math.ceil(dModel / 4), 128);

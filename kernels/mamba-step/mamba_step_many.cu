@@ -61,15 +61,9 @@ template <class W, class M> __device__ __forceinline__ void outProjectMany(const
       [&](int b, int row, float v, float before) { s.out[b * s.dModel + row] = before + v; });
 }
 
-// A block a sequence. Beside cuBLASLt the stream itself goes to `out`, which out_proj is added to. The sequence's states are asked for on the way:
-// until `advance` needs them the memory has little else to do.
-template <class W, bool WARM> __device__ void stepNorm(const Step& s) {
+// A block a sequence. Beside cuBLASLt the stream itself goes to `out`, which out_proj is added to.
+template <class W> __device__ void stepNorm(const Step& s) {
   __shared__ float scratch[32];
-  if (WARM) {
-    const i64 states = s.dInner * s.dState, each = 32;
-    const float* own = s.ssmIn + blockIdx.x * states;
-    for (i64 i = threadIdx.x * each; i < states; i += blockDim.x * each) prefetch(own + i);
-  }
   awaitPrevious();
   letNext();
   const i64 at = blockIdx.x * s.dModel;
@@ -91,8 +85,7 @@ template <class W> __device__ void stepConv(const Step& s) {
 }
 
 #define ROWS(name, W)                                                                            \
-  extern "C" __global__ void __launch_bounds__(256) step_norm_##name(Step s) { stepNorm<W, true>(s); } \
-  extern "C" __global__ void __launch_bounds__(256) step_norm_cold_##name(Step s) { stepNorm<W, false>(s); } \
+  extern "C" __global__ void __launch_bounds__(256) step_norm_##name(Step s) { stepNorm<W>(s); } \
   extern "C" __global__ void __launch_bounds__(256) step_conv_##name(Step s) { stepConv<W>(s); }
 ROWS(float32, float)
 ROWS(bf16, bf16)

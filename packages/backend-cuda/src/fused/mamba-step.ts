@@ -74,9 +74,11 @@ function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor
 }
 
 /** 16-byte packs of a row of in_proj a lane, where one sequence's stream is normalised by each warp; undefined for other shapes. */
-function packsFor({ batch, dModel, dConv }: MambaStepDescriptor, weights: Weights): number | undefined {
+function packsFor({ batch, dModel, dConv, norm }: MambaStepDescriptor, weights: Weights): number | undefined {
   const each = weights === "float32" ? 4 : 8;
-  return batch === 1 && dConv <= 32 && dModel % each === 0 ? [4, 8].find((n) => 32 * n * each >= dModel) : undefined;
+  return batch === 1 && norm === "rms" && dConv <= 32 && dModel % each === 0
+    ? [4, 8].find((n) => 32 * n * each >= dModel)
+    : undefined;
 }
 
 /** Four kernels, each bound by the weights it streams. */

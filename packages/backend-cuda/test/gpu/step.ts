@@ -12,6 +12,8 @@ const common = { nLayer: 1, vocabSize: 61, dState: 16 };
 const cases: readonly (readonly [config: MambaConfig, batch: number, dtype: "bf16" | "f16" | "float32"])[] = [
   [{ ...common, dModel: 768 }, 1, "bf16"],
   [{ ...common, dModel: 768 }, 1, "float32"],
+  [{ ...common, dModel: 128, norm: "layer", bias: true }, 1, "bf16"],
+  [{ ...common, dModel: 136, bias: true, dConv: 2 }, 1, "f16"],
   [{ ...common, dModel: 768 }, 3, "bf16"],
   [{ ...common, dModel: 2048 }, 1, "bf16"],
   [{ ...common, dModel: 768, nLayer: 2 }, 37, "bf16"],

@@ -108,21 +108,39 @@ function isSkinny({ dModel, dInner, weightDtype }: MambaStepDescriptor): boolean
   return weightDtype !== "float32" && dModel % 32 === 0 && dInner % 32 === 0;
 }
 
+/** Weights of in_proj from which on cuBLASLt's products are the faster ones (measured at 2.4 and 16.8 million). */
+const WIDE = 2 ** 23;
+
+/** Whether the products of many sequences are those of /kernels. */
+function hasOwnProducts(device: CudaDevice, d: MambaStepDescriptor): boolean {
+  return isSkinny(d) && (2 * d.dInner * d.dModel < WIDE || !device.hasCublas);
+}
+
 /** Rows of a tile of common/tile.cuh, tiles of k on their way, and blocks of a cluster for which there are kernels. */
 const TILE = 64;
 const STAGES = 6;
 const CLUSTERS = [8, 4, 2, 1];
 
-/** A product of step `kind` by tiles of 64 rows and `width` columns, whose k a cluster of blocks shares out, or by blocks of 16 mt rows and 8 nt columns. */
+/**
+ * A product of step `kind`: with `width` and from sm_90 on by tiles of 64 rows and `width` columns, whose k a cluster of blocks shares out, else by
+ * blocks of 16 mt rows and 8 nt columns.
+ */
 function manyRows(
   device: CudaDevice,
-  { kind, columns, k, width, mt, nt }: { [K in "columns" | "k" | "width" | "mt" | "nt"]: number } & { kind: string },
+  {
+    kind,
+    columns,
+    k,
+    width = 0,
+    mt,
+    nt,
+  }: { [K in "columns" | "k" | "mt" | "nt"]: number } & { kind: string; width?: number },
   { batch, dModel, dInner }: MambaStepDescriptor,
   weights: Weights,
   struct: Parameter[],
 ): void {
   const { major, multiprocessors } = device.info;
-  if (major < 9 || dModel % TILE !== 0 || dInner % TILE !== 0) {
+  if (major < 9 || width === 0 || dModel % TILE !== 0 || dInner % TILE !== 0) {
     const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
     device.launch(FILE_MANY, `step_${kind}_many_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
     return;
@@ -149,8 +167,8 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
   const struct = stepStruct(device, args, d, results, between);
   const multiply = (size: Parameters<typeof manyRows>[1]): void => manyRows(device, size, d, weights, struct);
   device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, true);
-  multiply({ kind: "in_project", columns: 2 * dInner, k: dModel, width: 64, mt: 2, nt: 4 });
-  multiply({ kind: "x_project", columns: width, k: dInner, width: 32, mt: 1, nt: 1 });
+  multiply({ kind: "in_project", columns: 2 * dInner, k: dModel, mt: 2, nt: 4 });
+  multiply({ kind: "x_project", columns: width, k: dInner, mt: 1, nt: 1 });
   advance(device, struct, d, weights);
   multiply({ kind: "out_project", columns: dModel, k: dInner, width: 64, mt: 1, nt: 2 });
   for (const buf of Object.values(between)) device.memory.free(buf);
@@ -214,7 +232,7 @@ export function mambaStep(device: CudaDevice): Op {
             ssmState: device.alloc(batch * dInner * dState, "float32"),
           };
       const results = { ...states, out: device.alloc(batch * dModel, "float32") };
-      const run = batch <= FEW ? few : isSkinny(d) ? many : manyByLibrary;
+      const run = batch <= FEW ? few : hasOwnProducts(device, d) ? many : manyByLibrary;
       run(device, args, d, results, d.weightDtype as Weights);
       const { out, convState, ssmState } = results;
       return { outputs: { out, convState, ssmState } satisfies { readonly [name: string]: Buf } };

@@ -11,6 +11,7 @@ import { fusedOps } from "../src/fused/index.js";
 import { Gpu } from "../src/gpu/gpu.js";
 import { WebGpuMemory } from "../src/storage.js";
 import { adapterMissing } from "./adapter.js";
+import { relativeError } from "./support.js";
 
 describe.skipIf(adapterMissing !== undefined)("work", () => {
   let gpu: Gpu;
@@ -49,6 +50,41 @@ describe.skipIf(adapterMissing !== undefined)("work", () => {
     });
     expect(launches[1]! - launches[0]!).toBe(3 * 4);
     expect(launches[0]! - 2 * 4).toBeLessThanOrEqual(6);
+  });
+
+  test.each([
+    ["as it is", {}],
+    ["with every bias", { bias: true, convBias: true }],
+  ])("with WebGPU's default limits too: a Mamba %s", async (_, config) => {
+    const least = await Gpu.open({ minimal: true });
+    expect(least.maxBindings).toBe(8);
+    const memory = new WebGpuMemory(least, { poison: false });
+    const limited = backendOn(least, memory, fusedOps(memory));
+    const results: Float32Array[] = [];
+    for (const on of [backend, limited]) {
+      const launches: number[] = [];
+      for (const nLayer of [2, 3]) {
+        const sizes = { dModel: 32, nLayer, vocabSize: 256, ...config };
+        const model = Mamba.create(sizes, { backend: on, seed: 1 });
+        using state = model.createState(1);
+        const step = (id: number) => model.forward([[id]], { state, into: state, logits: "last" });
+        scope(() => void step(65));
+        const before = least.commands.launches;
+        const { logits } = scope(() => {
+          let made: ReturnType<typeof step> | undefined;
+          expect(composedIn(() => (made = step(66)))).toEqual([]);
+          return { logits: made!.logits! };
+        });
+        launches.push(least.commands.launches - before);
+        if (nLayer === 2) results.push(Float32Array.from(await logits.data()));
+        logits.dispose();
+        model.dispose();
+      }
+      if (on === limited) expect(launches[1]! - launches[0]!).toBe(4);
+    }
+    expect(relativeError(results[1]!, results[0]!)).toBeLessThan(1e-5);
+    expect(limited.memory().liveBuffers).toBe(0);
+    limited[Symbol.dispose]();
   });
 
   test("of a training step no op is composed", () => {

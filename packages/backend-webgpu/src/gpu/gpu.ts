@@ -45,6 +45,7 @@ export class Gpu {
   /** Stand in for operands that are absent: a buffer that is written to may not be bound a second time. */
   readonly #nothing: Located;
   readonly #sink: Located;
+  readonly #maxBindings: number;
 
   private constructor(
     readonly device: Device,
@@ -53,6 +54,7 @@ export class Gpu {
     subgroupSize: number | undefined,
     readonly faults: Faults,
   ) {
+    this.#maxBindings = device.limits.maxStorageBuffersPerShaderStage;
     this.pool = new BufferPool(device, this.maxBufferBytes);
     this.pipelines = new Pipelines(device, subgroupSize);
     this.commands = new Commands(device, this.pipelines, this.pool, faults);
@@ -78,7 +80,7 @@ export class Gpu {
 
   /** Storage buffers that one kernel may bind: 8 on the least adapter. */
   get maxBindings(): number {
-    return this.device.limits.maxStorageBuffersPerShaderStage;
+    return this.#maxBindings;
   }
 
   /** Launches a kernel. A grid without workgroups launches nothing. */
@@ -90,8 +92,12 @@ export class Gpu {
   ): void {
     const size = grid ?? spread(groups ?? Math.ceil(threads! / 256));
     if (size[0] === 0 || size[1] === 0 || size[2] === 0) return;
-    const pipeline = this.pipelines.get(name, constants, f16);
     const given = buffers as { readonly [name: string]: Located | undefined };
+    const operands = this.pipelines.bindingsOf(name);
+    // A kernel with more operands than may be bound goes without those that are absent.
+    const without =
+      operands.length <= this.#maxBindings ? [] : operands.map((o) => o.name).filter((o) => given[o] === undefined);
+    const pipeline = this.pipelines.get(name, constants, { f16, without });
     const bound = pipeline.bindings.map((binding): Bound => {
       const { physical, offset } = given[binding.name] ?? (binding.writes ? this.#sink : this.#nothing);
       return { physical, offset, size: physical.bytes - offset };

@@ -71,6 +71,10 @@ const answers: { readonly [T in Reply["type"]]: (reply: Reply & { type: T }) => 
   loading: ({ done, total }) => {
     element<HTMLElement>("model").textContent = `Loading, ${done} of ${total} tensors`;
   },
+  compiling: ({ work, done, total }) => {
+    element<HTMLElement>(work === "writing" ? "model" : "progress").textContent =
+      `Preparing the device, ${done} of ${total} kernels`;
+  },
   model: (reply) => {
     model = reply;
     const millions = (reply.parameters / 1e6).toFixed(2);

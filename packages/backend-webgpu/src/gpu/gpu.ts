@@ -7,6 +7,7 @@ import {
   type Constants,
   type KernelName,
   type ParamName,
+  type PendingPipeline,
   type Pipeline,
   Pipelines,
 } from "./pipelines.js";
@@ -46,6 +47,8 @@ export class Gpu {
   readonly #nothing: Located;
   readonly #sink: Located;
   readonly #maxBindings: number;
+  /** While `needs` looks: the pipelines that launches ask for. */
+  #needed: Set<PendingPipeline | undefined> | undefined;
 
   private constructor(
     readonly device: Device,
@@ -97,12 +100,28 @@ export class Gpu {
     // A kernel with more operands than may be bound goes without those that are absent.
     const without =
       operands.length <= this.#maxBindings ? [] : operands.map((o) => o.name).filter((o) => given[o] === undefined);
+    if (this.#needed !== undefined) {
+      this.#needed.add(this.pipelines.needs(name, constants, { f16, without }));
+      return;
+    }
     const pipeline = this.pipelines.get(name, constants, { f16, without });
     const bound = pipeline.bindings.map((binding): Bound => {
       const { physical, offset } = given[binding.name] ?? (binding.writes ? this.#sink : this.#nothing);
       return { physical, offset, size: physical.bytes - offset };
     });
     this.commands.launch(pipeline, bound, pack(pipeline, params), size);
+  }
+
+  /** The pipelines that `fn` launches and that are not there yet; nothing is launched. */
+  needs(fn: () => void): PendingPipeline[] {
+    const outer = this.#needed;
+    const needed = (this.#needed = new Set());
+    try {
+      fn();
+    } finally {
+      this.#needed = outer;
+    }
+    return [...needed].filter((pending) => pending !== undefined);
   }
 
   dispose(): void {

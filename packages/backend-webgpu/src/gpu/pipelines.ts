@@ -1,4 +1,5 @@
 /** Compute pipelines, made once for each kernel and choice of constants. */
+import { BackendError } from "@mamba-ts/backend";
 import { kernels } from "../generated/kernels.js";
 import type { Device } from "./types.js";
 
@@ -55,6 +56,14 @@ function keyOf(name: string, constants: object, { f16 = false, without = [] }: B
   return `${name}${f16 ? " f16" : ""} ${Object.entries(constants).join(" ")}${without.map((w) => ` -${w}`).join("")}`;
 }
 
+type Described = Omit<Pipeline, "gpu"> & { readonly descriptor: GPUComputePipelineDescriptor };
+
+/** A pipeline that a launch would have to wait for. */
+export interface PendingPipeline {
+  readonly name: string;
+  readonly make: () => Promise<void>;
+}
+
 /** What may differ between pipelines of one kernel with the same constants. */
 export interface Build {
   /** The build whose operands are f16, on a device with shader-f16. */
@@ -83,6 +92,7 @@ function leaveOut(code: string, absent: readonly string[]): string {
 
 export class Pipelines {
   readonly #made = new Map<string, Pipeline>();
+  readonly #pending = new Map<string, PendingPipeline>();
   readonly #layouts = new Map<string, { readonly id: number; readonly layout: GPUBindGroupLayout }>();
 
   /** @param subgroupSize - of all subgroups on this device; without it the kernels' plain builds are used */
@@ -101,12 +111,32 @@ export class Pipelines {
     return pipeline;
   }
 
-  /** As `get`, without blocking: the driver compiles on another thread. */
-  async prepare<K extends KernelName>(name: K, constants: Constants<K>, build: Build = {}): Promise<void> {
+  /** A pipeline that is to be made; undefined where it has been. The same one is the same object. */
+  needs<K extends KernelName>(name: K, constants: Constants<K>, build: Build = {}): PendingPipeline | undefined {
     const key = keyOf(name, constants, build);
-    if (this.#made.has(key)) return;
-    const { descriptor, ...rest } = this.#describe(name, constants, build);
-    const gpu = await this.device.createComputePipelineAsync(descriptor);
+    if (this.#made.has(key)) return undefined;
+    let pending = this.#pending.get(key);
+    if (pending === undefined) {
+      pending = { name, make: () => this.#makeAsync(key, this.#describe(name, constants, build)) };
+      this.#pending.set(key, pending);
+    }
+    return pending;
+  }
+
+  /** As `get`, without blocking: the driver compiles on another thread. Throws BackendError if it cannot. */
+  async prepare<K extends KernelName>(name: K, constants: Constants<K>, build: Build = {}): Promise<void> {
+    await this.needs(name, constants, build)?.make();
+  }
+
+  async #makeAsync(key: string, { descriptor, ...rest }: Described): Promise<void> {
+    let gpu: GPUComputePipeline;
+    try {
+      gpu = await this.device.createComputePipelineAsync(descriptor);
+    } catch (cause) {
+      throw new BackendError(`webgpu: ${rest.name} cannot be compiled: ${(cause as Error).message}`, { cause });
+    } finally {
+      this.#pending.delete(key);
+    }
     if (!this.#made.has(key)) this.#made.set(key, { ...rest, gpu });
   }
 
@@ -115,7 +145,7 @@ export class Pipelines {
     return kernels[name].bindings;
   }
 
-  #describe<K extends KernelName>(name: K, constants: Constants<K>, { f16 = false, without = [] }: Build) {
+  #describe<K extends KernelName>(name: K, constants: Constants<K>, { f16 = false, without = [] }: Build): Described {
     const { params, specialisations, overrides, ...sources } = kernels[name] as {
       readonly params: readonly { readonly name: string; readonly type: string }[];
       readonly overrides: readonly string[];

@@ -83,10 +83,11 @@ async function deviceWithF16(): Promise<GPUDevice | undefined> {
   const dawn = "webgpu";
   const { create } = (await import(/* @vite-ignore */ dawn)) as { create(options: string[]): GPU };
   // Kept for good: Dawn aborts the process when it is collected while a device lives.
-  const gpu = create(["backend=null"]);
+  const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
   Object.assign(globalThis, { nullGpu: gpu });
   const adapter = await gpu.requestAdapter();
-  return adapter!.requestDevice({ requiredFeatures: ["shader-f16", "subgroups"] });
+  const requiredFeatures = ["shader-f16", "subgroups", MATRICES] as GPUFeatureName[];
+  return adapter!.requestDevice({ requiredFeatures, requiredLimits: { maxComputeWorkgroupStorageSize: 32_768 } });
 }
 
 describe.skipIf(adapterMissing !== undefined)("shaders", () => {

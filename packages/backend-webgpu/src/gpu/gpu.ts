@@ -76,6 +76,11 @@ export class Gpu {
     return this.features.has("shader-f16");
   }
 
+  /** Whether kernels may use the matrix units for f16: an experiment of Dawn's, and only for those who enable it. */
+  get hasMatrices(): boolean {
+    return this.features.has("chromium-experimental-subgroup-matrix");
+  }
+
   get maxBufferBytes(): number {
     const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
     return Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / 256) * 256;

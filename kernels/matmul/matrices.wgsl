@@ -3,7 +3,7 @@
 // Operands, strides and z as in octets.wgsl; A_MODE and B_MODE are 1 or 2. m and n are multiples of 128: whole tiles alone are stored.
 // Four subgroups of 32 threads make 64 x 64 each. BK columns of a and rows of b lie in workgroup memory as they lie in memory, along k or
 // along m and n, in rows that are padded against bank conflicts; the matrix units take either.
-// Grid: (m / 128, n / 128, batch splits). Workgroup memory: 20 KiB. Needs Dawn's chromium_experimental_subgroup_matrix.
+// Grid: (m / 128, n / 128, batch splits). Workgroup memory: 12 KiB. Needs Dawn's chromium_experimental_subgroup_matrix.
 enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;
@@ -12,7 +12,7 @@ enable chromium_experimental_subgroup_matrix;
 override A_MODE: u32;
 override B_MODE: u32;
 const TILE: u32 = 128u;
-const BK: u32 = 32u;
+const BK: u32 = 16u; // @specialize
 const THREADS: u32 = 128u;
 // In quads: rows along k, and rows along m or n.
 const K_PITCH: u32 = BK / 4u + 2u;
@@ -22,8 +22,9 @@ const UNIT: u32 = 1u; // @specialize
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sum = subgroup_matrix_result<f32, 16, 16>;
-var<workgroup> a_tile: array<Quad, TILE * K_PITCH>;
-var<workgroup> b_tile: array<Quad, TILE * K_PITCH>;
+const TILE_SIZE: u32 = max(TILE * K_PITCH, BK * TILE_PITCH);
+var<workgroup> a_tile: array<Quad, TILE_SIZE>;
+var<workgroup> b_tile: array<Quad, TILE_SIZE>;
 fn stage(lid: u32, m0: u32, n0: u32, l0: u32, a_base: u32, b_base: u32, end: u32) {
   for (var q = lid; q < TILE * BK / 4u; q += THREADS) {
     let along_k = vec2u(q / (BK / 4u), q % (BK / 4u));

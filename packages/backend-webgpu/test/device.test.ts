@@ -156,6 +156,20 @@ describe.skipIf(adapterMissing !== undefined)("device", () => {
     expect(memory.use.liveBuffers).toBe(0);
   });
 
+  test("reads that are under way when the device goes say that it was lost", async () => {
+    const gpu = await Gpu.open({});
+    const memory = new WebGpuMemory(gpu, { poison: false });
+    const buf = memory.upload(Float32Array.of(1, 2), "float32");
+    const reads = [memory.read(buf), memory.read(buf, 0, 1)];
+    await Promise.resolve();
+    gpu.device.destroy();
+    for (const read of await Promise.allSettled(reads))
+      expect(read).toMatchObject({
+        status: "rejected",
+        reason: { code: "device-lost", message: expect.stringMatching(/the device was lost/) },
+      });
+  });
+
   test("an invalid launch is thrown by the next read, once, with the kernel and its shapes", async () => {
     const gpu = await Gpu.open({});
     const memory = new WebGpuMemory(gpu, { poison: false });

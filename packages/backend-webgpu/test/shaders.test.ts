@@ -16,6 +16,8 @@ const values: { readonly [constant: string]: readonly number[] } = {
   TO: [0, 1, 2, 3],
   FORMAT: [0, 1, 2],
   KIND: [0, 1],
+  UNIT: [1, 4],
+  BK: [16],
   A_MODE: [0, 1, 2],
   B_MODE: [0, 1, 2],
   WEIGHT: [0, 1, 2, 3],
@@ -73,6 +75,8 @@ function formsOf(name: KernelName): { readonly [constant: string]: number }[] {
   });
 }
 
+const MATRICES = "chromium-experimental-subgroup-matrix";
+
 /** Of the machine's adapter, or else of the one of Dawn that runs nothing but checks everything; a browser has no such. */
 async function deviceWithF16(): Promise<GPUDevice | undefined> {
   const opened = await openDevice({});
@@ -86,8 +90,7 @@ async function deviceWithF16(): Promise<GPUDevice | undefined> {
   const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
   Object.assign(globalThis, { nullGpu: gpu });
   const adapter = await gpu.requestAdapter();
-  const requiredFeatures = ["shader-f16", "subgroups", MATRICES] as GPUFeatureName[];
-  return adapter!.requestDevice({ requiredFeatures, requiredLimits: { maxComputeWorkgroupStorageSize: 32_768 } });
+  return adapter!.requestDevice({ requiredFeatures: ["shader-f16", "subgroups", MATRICES] as GPUFeatureName[] });
 }
 
 describe.skipIf(adapterMissing !== undefined)("shaders", () => {
@@ -107,7 +110,9 @@ describe.skipIf(adapterMissing !== undefined)("shaders", () => {
     expect(opened.device.limits.maxComputeWorkgroupStorageSize).toBe(DEFAULT_WORKGROUP_BYTES);
   });
 
-  test.each(Object.keys(kernels) as KernelName[])("%s", async (name) => {
+  // The one for matrix units is compiled below.
+  const plain = (Object.keys(kernels) as KernelName[]).filter((name) => name !== "matmul/matrices");
+  test.each(plain)("%s", async (name) => {
     const fits = kernels[name].bindings.length <= DEFAULT_BINDINGS;
     // One that needs more goes without operands that may be absent; with all of them it is for adapters that offer more.
     const without = fits ? undefined : optionalOperands[name];
@@ -135,6 +140,9 @@ describe.skipIf(adapterMissing !== undefined)("shaders", () => {
     const [pipelines, names] = [new Pipelines(device), Object.keys(kernels) as KernelName[]];
     const built = names.filter((name) => "f16" in kernels[name]);
     expect(built).toEqual(["matmul/octets", "matmul/quads"]);
+    if (device.features.has(MATRICES))
+      for (const form of formsOf("matmul/matrices"))
+        await pipelines.prepare("matmul/matrices", { ...form, A_MODE: Math.max(1, form["A_MODE"]!) });
     for (const name of built)
       for (const form of formsOf(name)) await pipelines.prepare(name, form as never, { f16: true });
     device.destroy();

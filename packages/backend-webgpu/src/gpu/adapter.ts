@@ -74,11 +74,11 @@ function featuresOf(adapter: Adapter, { minimal = false, subgroups = true, f16 =
   return wantedFeatures.filter((feature) => adapter.features.has(feature) && !refused.has(feature));
 }
 
-function hasMatrices({ info, limits }: Adapter): boolean {
+function hasMatrices({ info }: Adapter): boolean {
   const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: readonly MatrixConfig[] };
   const isOurs = ({ componentType, resultComponentType, M, N, K }: MatrixConfig): boolean =>
     componentType === "f16" && resultComponentType === "f32" && [M, N, K].every((side) => side === 16);
-  return subgroupMatrixConfigs.some(isOurs) && limits.maxComputeWorkgroupStorageSize >= 20_480;
+  return subgroupMatrixConfigs.some(isOurs);
 }
 
 interface MatrixConfig {

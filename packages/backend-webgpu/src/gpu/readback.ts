@@ -7,6 +7,9 @@ import { sizeClass } from "./pool.js";
 /** Staging buffers up to this size are kept. */
 const KEPT_BYTES = 2 ** 20;
 
+/** How long a loss may take to be known after the first of its consequences. */
+const LOSS_MS = 1000;
+
 export class Readback {
   readonly #idle = new Map<number, GPUBuffer[]>();
   #flush: Promise<void> | undefined;
@@ -41,7 +44,9 @@ export class Readback {
       await staging.mapAsync(GPUMapMode.READ, 0, bytes);
     } catch (cause) {
       await commands.faults.report();
-      throw new DeviceLostError("webgpu: a readback was broken off", { cause });
+      // A lost device breaks reads off before it says so itself.
+      await commands.faults.lossWithin(LOSS_MS);
+      throw new DeviceLostError("webgpu: the device was lost while it was read from", { cause });
     }
     const result = staging.getMappedRange(0, bytes).slice(0);
     staging.unmap();

@@ -58,9 +58,6 @@ fn b_piece(q: u32, n0: u32, l0: u32, base: u32, end: u32) -> Quad {
   if (j < p.n && l < end) { return b[(base + l * p.b_row + j * p.b_col) / 4u]; }
   return Quad(0.0);
 }
-// Where a quad lies among those of its row l: turned, so that those who read along k write to different banks.
-const TURN: u32 = 32u / BK;
-fn turned(quad: u32, l: u32) -> u32 { return quad ^ (TURN * (l / 4u % (BK / 4u))); }
 // Reads this thread's part of the tiles from l0 on into registers; beyond `end` it is zero.
 fn fetch_tiles(lid: u32, m0: u32, n0: u32, l0: u32, a_base: u32, b_base: u32, end: u32) {
   a_ahead0 = a_piece(lid, m0, l0, a_base, end);
@@ -70,26 +67,16 @@ fn fetch_tiles(lid: u32, m0: u32, n0: u32, l0: u32, a_base: u32, b_base: u32, en
 }
 fn put_a(q: u32, v: Quad, half: u32) {
   let tile = half * BK * A_PITCH;
-  if (!a_goes_along_k()) {
-    let l = q / A_PITCH;
-    a_tile[tile + l * A_PITCH + turned(q % A_PITCH, l)] = v;
-    return;
-  }
+  if (!a_goes_along_k()) { a_tile[tile + q] = v; return; }
   let i = q / (BK / 4u);
-  let l = 4u * (q % (BK / 4u));
-  let at = tile + l * A_PITCH + turned(i / 4u, l);
+  let at = tile + 4u * (q % (BK / 4u)) * A_PITCH + i / 4u;
   for (var x = 0u; x < 4u; x++) { a_tile[at + x * A_PITCH][i % 4u] = v[x]; }
 }
 fn put_b(q: u32, v: Quad, half: u32) {
   let tile = half * BK * B_PITCH;
-  if (!b_goes_along_k()) {
-    let l = q / B_PITCH;
-    b_tile[tile + l * B_PITCH + turned(q % B_PITCH, l)] = v;
-    return;
-  }
+  if (!b_goes_along_k()) { b_tile[tile + q] = v; return; }
   let j = q / (BK / 4u);
-  let l = 4u * (q % (BK / 4u));
-  let at = tile + l * B_PITCH + turned(j / 4u, l);
+  let at = tile + 4u * (q % (BK / 4u)) * B_PITCH + j / 4u;
   for (var x = 0u; x < 4u; x++) { b_tile[at + x * B_PITCH][j % 4u] = v[x]; }
 }
 // What was fetched, into one half of the tiles.

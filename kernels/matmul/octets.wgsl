@@ -50,10 +50,10 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lid: 
     let a_half = half * BK * A_PITCH;
     let b_half = half * BK * B_PITCH;
     for (var l = 0u; l < BK; l++) {
-      let a0 = vec4f(a_tile[a_half + l * A_PITCH + turned(0u * (BM / 8u) + row, l)]);
-      let a1 = vec4f(a_tile[a_half + l * A_PITCH + turned(1u * (BM / 8u) + row, l)]);
-      let b0 = vec4f(b_tile[b_half + l * B_PITCH + turned(0u * COLUMNS + column, l)]);
-      let b1 = vec4f(b_tile[b_half + l * B_PITCH + turned(1u * COLUMNS + column, l)]);
+      let a0 = vec4f(a_tile[a_half + l * A_PITCH + 0u * (BM / 8u) + row]);
+      let a1 = vec4f(a_tile[a_half + l * A_PITCH + 1u * (BM / 8u) + row]);
+      let b0 = vec4f(b_tile[b_half + l * B_PITCH + 0u * COLUMNS + column]);
+      let b1 = vec4f(b_tile[b_half + l * B_PITCH + 1u * COLUMNS + column]);
       acc00 += a0.x * b0;
       acc01 += a0.x * b1;
       acc10 += a0.y * b0;

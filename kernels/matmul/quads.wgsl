@@ -38,8 +38,8 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lid: 
     let a_half = half * BK * A_PITCH;
     let b_half = half * BK * B_PITCH;
     for (var l = 0u; l < BK; l++) {
-      let a0 = vec4f(a_tile[a_half + l * A_PITCH + turned(row, l)]);
-      let b0 = vec4f(b_tile[b_half + l * B_PITCH + turned(column, l)]);
+      let a0 = vec4f(a_tile[a_half + l * A_PITCH + row]);
+      let b0 = vec4f(b_tile[b_half + l * B_PITCH + column]);
       acc00 += a0.x * b0;
       acc10 += a0.y * b0;
       acc20 += a0.z * b0;

@@ -16,8 +16,6 @@ const values: { readonly [constant: string]: readonly number[] } = {
   TO: [0, 1, 2, 3],
   FORMAT: [0, 1, 2],
   KIND: [0, 1],
-  UNIT: [1, 4],
-  BK: [16],
   A_MODE: [0, 1, 2],
   B_MODE: [0, 1, 2],
   WEIGHT: [0, 1, 2, 3],

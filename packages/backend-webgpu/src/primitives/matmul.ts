@@ -44,6 +44,8 @@ const medium: Tiles = { kernel: "matmul/quads", BM: 64, BN: 64, BK: 16 };
 const small: Tiles = { kernel: "matmul/quads", BM: 32, BN: 32, BK: 16 };
 /** Rows and columns of a tile of matmul/matrices, which makes whole ones only. */
 const MATRICES = 128;
+/** What it takes of k at a time. */
+const DEPTH = 16;
 /** Workgroups that keep a large device busy. */
 const PLENTY = 256;
 const MAX_GROUPS = 65_535;
@@ -139,7 +141,8 @@ function launch(
     y_row: y.row,
     y_batch: yBatch,
   };
-  const isWhole = A_MODE !== 0 && B_MODE !== 0 && m % MATRICES === 0 && n % MATRICES === 0;
+  const isDeep = k % DEPTH === 0 && params.k_stretch % DEPTH === 0;
+  const isWhole = A_MODE !== 0 && B_MODE !== 0 && m % MATRICES === 0 && n % MATRICES === 0 && isDeep;
   if (f16 && isWhole && bias === undefined && !accumulates && memory.gpu.hasMatrices) {
     const grid = [m / MATRICES, n / MATRICES, batch * splits] as const;
     memory.gpu.run("matmul/matrices", operands, params, { constants: { A_MODE, B_MODE }, grid });

@@ -188,25 +188,7 @@ if (wants("matmul")) {
   const [ha, hb] = [cast(a, "f16"), cast(b, "f16")];
   await show(`matmul ${n} NN of f16`, () => matmul(ha, hb, { out: "float32" }));
   await show(`matmul ${n} NT of f16`, () => matmul(ha, hb, { transB: true, out: "float32" }));
-  if (gpu.hasMatrices) {
-    // Depths of its tiles, and what offsets into them count.
-    const y = backend.alloc(n * n, "float32") as WebGpuBuf;
-    const operands = { a: ha.buf as WebGpuBuf, b: hb.buf as WebGpuBuf, bias: undefined, y };
-    const strides = { a_start: 0, a_row: n, a_col: 1, a_batch: 0, b_start: 0, b_row: n, b_col: 1, b_batch: 0 };
-    const params = { m: n, n, k: n, k_stretch: n, splits: 1, ...strides, y_start: 0, y_row: n, y_batch: 0 };
-    const wanted = matmul(a, b);
-    for (const UNIT of [1, 4])
-      for (const BK of [16, 32]) {
-        const constants = { UNIT, BK, A_MODE: 2, B_MODE: 1 };
-        await show(`on matrix units, ${BK} deep, units of ${UNIT}`, () =>
-          gpu.run("matmul/matrices", operands, params, { constants, grid: [n / 128, n / 128, 1] }),
-        );
-        const [got, want] = [new Float32Array(await backend.read(y, 5 * n, 9)), await wanted.data()];
-        console.log(`  ${[...got].join(" ")}\n  ${[...want.subarray(5 * n, 5 * n + 9)].join(" ")}`);
-      }
-    backend.free(y);
-    wanted.dispose();
-  }
+  await show(`matmul ${n} TN of f16`, () => matmul(ha, hb, { transA: true, out: "float32" }));
 }
 backend[Symbol.dispose]();
 process.exit(0);

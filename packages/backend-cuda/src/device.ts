@@ -71,9 +71,9 @@ export class CudaDevice {
   }
 
   /** Enqueues a kernel that loops over `n` elements. */
-  each(file: string, kernel: string, n: number, parameters: readonly Parameter[]): void {
+  each(file: string, kernel: string, n: number, parameters: readonly Parameter[], early = false): void {
     const blocks = Math.min(Math.ceil(n / 256), this.info.multiprocessors * 32);
-    this.launch(file, kernel, [blocks], [256], parameters);
+    this.launch(file, kernel, [blocks], [256], parameters, 0, early);
   }
 
   #find(file: string, kernel: string, sharedBytes: number): number {

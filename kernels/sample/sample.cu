@@ -1,7 +1,9 @@
 // Draws one token a row of logits [batch, vocab]: temperature, then top-k, top-p and min-p, then the largest of score + Gumbel noise; a block a row.
 // The thresholds of top-k and top-p are found by bisection over the bits of the logits, ordered as integers: exact, without sorting.
+// counters, unless null: each row's own, which goes up by one, so that a replayed draw goes on.
 // Noise: Philox4x32-10 (Salmon et al., SC 2011) with counter (index / 4, counter) and key seed, as the host makes it. Bytes: the logits once without
 // top-k and top-p, from the cache again for each bit with them.
+#include "../common/chain.cuh"
 #include "../common/types.cuh"
 
 using u32 = unsigned;
@@ -66,13 +68,15 @@ template <class F> __device__ u32 bisect(const float* row, int vocab, u32 low, u
   return low;
 }
 
-extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, int* token, float* logprob, i64 vocabSize, i64 topK, i64 seed, i64 counter,
+extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, int* token, float* logprob, u32* counters, i64 vocabSize, i64 topK, i64 seed, i64 counter,
                                                           double temperature, double topP, double minP) {
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
   const int vocab = (int)vocabSize;
   const i64 base = blockIdx.x * vocabSize;
   const float* row = logits + base;
+  // Read before the first barrier, written after the last.
+  const u64 stream = counters == nullptr ? (u64)counter : counters[blockIdx.x];
   float top = -INFINITY, mass = 0;
   Candidate own{0, -1};
 #pragma unroll 4
@@ -101,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, i
     for (int v = threadIdx.x; v < vocab; v += blockDim.x) {
       const float x = row[v];
       if (order(x) < least || probability(x) < minP) continue;
-      own = better(own, {x / temperature + gumbel(randomWord(base + v, seed, counter)), v});
+      own = better(own, {x / temperature + gumbel(randomWord(base + v, seed, stream)), v});
     }
     const Candidate drawn = bestOfAll(own, champions);
     if (drawn.at >= 0) chosen = drawn.at;
@@ -109,6 +113,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, i
   if (threadIdx.x == 0) {
     token[blockIdx.x] = chosen;
     logprob[blockIdx.x] = row[chosen] - largest - logf(mass);
+    if (counters != nullptr) counters[blockIdx.x] = (u32)stream + 1;
   }
 }
 
@@ -119,10 +124,14 @@ struct alignas(8) Part {
   int at;
   float top, mass;
 };
-extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logits, Part* parts, i64 vocab, i64 seed, i64 counter, double temperature) {
+extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logits, Part* parts, const u32* counters, i64 vocab, i64 seed, i64 counter,
+                                                               double temperature) {
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
   const i64 base = blockIdx.y * vocab, from = blockIdx.x * (i64)PART;
+  letNext();
+  awaitPrevious();
+  const u64 stream = counters == nullptr ? (u64)counter : counters[blockIdx.y];
   float own[PART / 256], top = -INFINITY;
   Candidate best{0, -1};
 #pragma unroll
@@ -131,7 +140,7 @@ extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logi
     own[k] = v < vocab ? logits[base + v] : -INFINITY;
     top = fmaxf(top, own[k]);
     if (v >= vocab) continue;
-    best = better(best, {temperature > 0 ? own[k] / temperature + gumbel(randomWord(base + v, seed, counter)) : (double)own[k], (int)v});
+    best = better(best, {temperature > 0 ? own[k] / temperature + gumbel(randomWord(base + v, seed, stream)) : (double)own[k], (int)v});
   }
   top = blockMax(top, sums);
   float mass = 0;
@@ -141,10 +150,12 @@ extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logi
   best = bestOfAll(best, champions);
   if (threadIdx.x == 0) parts[blockIdx.y * (i64)gridDim.x + blockIdx.x] = {best.score, best.at, top, mass};
 }
-extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logits, const Part* parts, int* token, float* logprob, i64 vocab, i64 count) {
+extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logits, const Part* parts, int* token, float* logprob, u32* counters, i64 vocab,
+                                                              i64 count) {
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
   const Part* own = parts + blockIdx.x * count;
+  awaitPrevious();
   float top = -INFINITY, mass = 0;
   Candidate best{0, -1};
   for (i64 k = threadIdx.x; k < count; k += 256) {
@@ -158,4 +169,5 @@ extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logit
   if (threadIdx.x != 0) return;
   token[blockIdx.x] = best.at;
   logprob[blockIdx.x] = logits[blockIdx.x * vocab + best.at] - top - logf(mass);
+  if (counters != nullptr) counters[blockIdx.x]++;
 }

@@ -14,10 +14,10 @@ import { adopt, disown } from "./scope.js";
 import { denseStrides, isDense, show, sizeOf } from "./shape.js";
 import { giveTurn } from "./turn.js";
 
-/** A buffer and the number of tensors that look at it; freed when the last of them goes. */
+/** A buffer and the number of tensors that look at it; freed when the last of them goes. Without a buffer while it waits to be computed again. */
 interface Storage {
   readonly backend: Backend;
-  readonly buf: Buf;
+  buf: Buf | undefined;
   views: number;
 }
 
@@ -77,7 +77,11 @@ export class Tensor {
   /** The buffer this tensor looks at; throws DisposedError once freed. */
   get buf(): Buf {
     this.assertLive();
-    return this.#storage.buf;
+    const { buf } = this.#storage;
+    if (buf !== undefined) return buf;
+    throw new DisposedError(`tensor ${this.dtype} ${show(this.shape)} was used after \`forget\` had freed its memory`, {
+      hint: "only the gradient may read it then",
+    });
   }
 
   /** Number of elements. */
@@ -91,7 +95,7 @@ export class Tensor {
 
   /** True if the buffer holds exactly this tensor's elements in row-major order, which is all that primitives accept. */
   get isDense(): boolean {
-    return this.offset === 0 && isDense(this.shape, this.strides) && this.#storage.buf.count === this.size;
+    return this.offset === 0 && isDense(this.shape, this.strides) && this.buf.count === this.size;
   }
 
   /**
@@ -157,6 +161,23 @@ export class Tensor {
     drop(old);
   }
 
+  /** Frees the memory under this tensor and all its views, until `refill`. Only the tape calls this. */
+  vacate(): void {
+    const { backend } = this;
+    backend.free(this.buf);
+    this.#storage.buf = undefined;
+  }
+
+  /** Takes the memory of `source`, which has none then. Only the tape calls this. */
+  refill(source: Tensor): void {
+    if (!source.isDense || source.size !== this.size || source.dtype !== this.dtype)
+      throw new InvalidArgumentError(
+        `forget: ${source.dtype} ${show(source.shape)} was computed again for ${this.dtype} ${show(this.shape)}`,
+      );
+    this.#storage.buf = source.buf;
+    source.#storage.buf = undefined;
+  }
+
   #copyFrom(source: Tensor): boolean {
     const { backend, buf, dtype, size: width } = this;
     if (buf === source.buf) return true;
@@ -198,7 +219,7 @@ export class Tensor {
 }
 
 function drop(storage: Storage): void {
-  if (--storage.views === 0) storage.backend.free(storage.buf);
+  if (--storage.views === 0 && storage.buf !== undefined) storage.backend.free(storage.buf);
 }
 
 let movedCaptured = 0;

@@ -3,6 +3,7 @@
 // counters, unless null: each row's own, which goes up by one, so that a replayed draw goes on.
 // Noise: Philox4x32-10 (Salmon et al., SC 2011) with counter (index / 4, counter) and key seed, as the host makes it. Bytes: the logits once without
 // top-k and top-p, from the cache again for each bit with them.
+#include "../common/chain.cuh"
 #include "../common/types.cuh"
 
 using u32 = unsigned;
@@ -128,6 +129,8 @@ extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logi
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
   const i64 base = blockIdx.y * vocab, from = blockIdx.x * (i64)PART;
+  letNext();
+  awaitPrevious();
   const u64 stream = counters == nullptr ? (u64)counter : counters[blockIdx.y];
   float own[PART / 256], top = -INFINITY;
   Candidate best{0, -1};
@@ -152,6 +155,7 @@ extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logit
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
   const Part* own = parts + blockIdx.x * count;
+  awaitPrevious();
   float top = -INFINITY, mass = 0;
   Candidate best{0, -1};
   for (i64 k = threadIdx.x; k < count; k += 256) {

@@ -43,7 +43,7 @@ export class CudaDevice {
 
   /**
    * Enqueues a kernel: `kernel` of the file `file` of /kernels.
-   * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/step.cuh)
+   * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/chain.cuh)
    */
   launch(
     file: string,
@@ -71,9 +71,9 @@ export class CudaDevice {
   }
 
   /** Enqueues a kernel that loops over `n` elements. */
-  each(file: string, kernel: string, n: number, parameters: readonly Parameter[]): void {
+  each(file: string, kernel: string, n: number, parameters: readonly Parameter[], early = false): void {
     const blocks = Math.min(Math.ceil(n / 256), this.info.multiprocessors * 32);
-    this.launch(file, kernel, [blocks], [256], parameters);
+    this.launch(file, kernel, [blocks], [256], parameters, 0, early);
   }
 
   #find(file: string, kernel: string, sharedBytes: number): number {

@@ -21,6 +21,7 @@ export async function checkCapture(backend: Backend): Promise<string[]> {
   const before = backend.memory().liveBuffers;
   await checkReplays(backend, failures);
   await checkChain(backend, failures);
+  await checkAssign(backend, failures);
   checkFailure(backend, failures);
   const leaked = backend.memory().liveBuffers - before;
   if (leaked !== 0) failures.push(`${leaked} buffers are still live`);
@@ -93,6 +94,26 @@ async function checkChain(backend: Backend, failures: string[]): Promise<void> {
   captured.result.dispose();
   captured[Symbol.dispose]();
   for (const made of [table, token, counter]) made.dispose();
+}
+
+/** A tensor that takes over another's content goes on from replay to replay, if the backend can copy to where it lies. */
+async function checkAssign(backend: Backend, failures: string[]): Promise<void> {
+  const x = random(backend, 6, [rows, width]);
+  const step = (): void => t.scope(() => x.assign(t.add(t.mul(x, 0.5), 1)));
+  using twin = t.copy(x);
+  const captured = t.capture(backend, step);
+  const row = { batch: 1, capacity: 1, length: 1, width: rows * width, position: 0, dtype: "float32" } as const;
+  const copies = (backend.fused?.kvAppend?.supports(row) ?? false) !== false;
+  if (captured.isCurrent !== copies)
+    failures.push(
+      copies ? "assign moves a tensor that is captured" : "a tensor has moved, and the recording is current",
+    );
+  if (copies) for (let i = 0; i < 3; i++) captured.replay();
+  for (let i = 0; i < (copies ? 4 : 1); i++) t.scope(() => twin.assign(t.add(t.mul(twin, 0.5), 1)));
+  const [got, want] = [await x.data(), await twin.data()];
+  if (got.some((value, i) => !Object.is(value, want[i]))) failures.push(`assigned ${got[0]}, running gives ${want[0]}`);
+  captured[Symbol.dispose]();
+  x.dispose();
 }
 
 /** Where `fn` throws, its error comes through, and the next recording works. */

@@ -21,7 +21,7 @@ describe.skipIf(adapterMissing !== undefined)("generation by replay", () => {
   let gpu: Gpu;
   let backend: Backend & { capture?: Backend["capture"] };
   let capture: Backend["capture"];
-  let captures = 0;
+  let [captures, replays] = [0, 0];
   beforeAll(async () => {
     gpu = await Gpu.open({});
     const memory = new WebGpuMemory(gpu, { poison: true });
@@ -29,7 +29,14 @@ describe.skipIf(adapterMissing !== undefined)("generation by replay", () => {
     const { capture: own } = backend;
     capture = (fn) => {
       captures++;
-      return own!(fn);
+      const recorded = own!(fn);
+      return {
+        replay: () => {
+          replays++;
+          recorded.replay();
+        },
+        [Symbol.dispose]: () => recorded[Symbol.dispose](),
+      };
     };
   });
   afterAll(() => {
@@ -46,11 +53,11 @@ describe.skipIf(adapterMissing !== undefined)("generation by replay", () => {
     const results = [];
     for (const offered of [undefined, capture]) {
       (backend as { capture: unknown }).capture = offered;
-      captures = 0;
+      [captures, replays] = [0, 0];
       const made: unknown[] = [];
       for await (const tokens of generateBatch(model, numbers, prompts, options)) made.push(tokens);
       expect(backend.memory()).toEqual(before);
-      results.push({ made, captures });
+      results.push({ made, captures, replays });
     }
     return { launched: results[0]!, replayed: results[1]! };
   };
@@ -63,6 +70,7 @@ describe.skipIf(adapterMissing !== undefined)("generation by replay", () => {
     ["draws", 1, { temperature: 1.5, seed: 2 ** 33 + 1 }],
     ["with every filter", 2, { temperature: 1.5, topK: 20, topP: 0.95, minP: 0.01, seed: 3 }],
     ["a batch, padded", 8, { temperature: 1.2, seed: 4 }],
+    ["a repetition penalty", 2, { repetitionPenalty: 1.5, temperature: 1.2, seed: 5 }],
     ["a batch for which the step is composed", 9, { temperature: 1.2, seed: 4 }],
   ])("%s", async (_, batch, options) => {
     const model = Mamba.create({ dModel: 16, nLayer: 2, vocabSize }, { backend, seed: 1 });
@@ -72,7 +80,7 @@ describe.skipIf(adapterMissing !== undefined)("generation by replay", () => {
     const { launched, replayed } = await collect(model, prompts.slice(0, batch), { maxTokens: 14, ...options });
     expect(new Set(launched.made.map((step) => JSON.stringify(step))).size).toBeGreaterThan(5);
     expect(replayed.made).toEqual(launched.made);
-    expect([launched.captures, replayed.captures]).toEqual([0, 1]);
+    expect([launched.captures, replayed.captures, replayed.replays]).toEqual([0, 1, 11]);
     model.dispose();
   });
 

@@ -23,6 +23,10 @@ export interface FusedOp<Descriptor, Required extends string, Optional extends s
   /** Whether `backward` covers this case too; if absent, it covers all that `supports` accepts. */
   supportsBackward?(descriptor: Descriptor): boolean;
   /**
+   * Names of the arguments and outputs that `backward` reads: the others are not kept for it, and it is called without them. If absent, all are.
+   */
+  backwardReads?(descriptor: Descriptor): readonly (Required | Optional | Output)[];
+  /**
    * Gradients (overwritten, not accumulated) of the arguments named in `needs`, float32 or the argument's own dtype, dense.
    * `gradOutputs` lacks the outputs nothing depends on. Without this member the gradient of the composition is used.
    */

@@ -1,16 +1,5 @@
 import { InvalidArgumentError, NonFiniteError } from "@mamba-ts/backend";
-import {
-  cast,
-  compare,
-  div,
-  expectSampleOptions,
-  fromHost,
-  giveTurn,
-  mul,
-  scope,
-  type Tensor,
-  where,
-} from "@mamba-ts/tensor";
+import { expectSampleOptions, giveTurn, scope, type Tensor } from "@mamba-ts/tensor";
 import { canReplay, ReplayedSteps } from "./replay.js";
 import { Row } from "./row.js";
 import { launchedSteps } from "./steps.js";
@@ -85,14 +74,18 @@ export async function* generateBatch<S extends GenerationState>(
   const rows = ids.map(() => new Row(tokenizer, stop, options.eosId ?? tokenizer.eosId));
   if (maxTokens === 0) return rows.map(() => "length");
   const state = options.state ?? model.createState(ids.length, { capacity: Math.max(...ids.map((row) => row.length)) });
-  const seen = repetitionPenalty === 1 ? undefined : ids.map((row) => new Set(row));
-  const from = { model, state, logits: await prefill(model, state, ids, options), options: { ...options, seed } };
+  const penalty =
+    repetitionPenalty === 1 ? undefined : { factor: repetitionPenalty, seen: ids.map((row) => new Set(row)) };
+  const from = {
+    model,
+    state,
+    logits: await prefill(model, state, ids, options),
+    penalty,
+    options: { ...options, seed },
+  };
   // Only a state of our own may be ahead of the tokens that have been given out.
   const ahead = options.state === undefined ? readAhead : 0;
-  const steps =
-    seen === undefined && canReplay(from)
-      ? new ReplayedSteps(from, { limit: maxTokens, ahead })
-      : launchedSteps(from, (scores) => penalised(scores, seen, repetitionPenalty));
+  const steps = canReplay(from) ? new ReplayedSteps(from, { limit: maxTokens, ahead }) : launchedSteps(from);
   try {
     for (let step = 0; ; step++) {
       signal?.throwIfAborted();
@@ -105,7 +98,7 @@ export async function* generateBatch<S extends GenerationState>(
           throw new NonFiniteError(`generate: the logits of row ${r} are not finite at token ${step}`, {
             hint: "the weights hold NaN or infinity",
           });
-        seen?.[r]?.add(id);
+        penalty?.seen[r]?.add(id);
         return { id, text: row.take(id, isLast), logprob: logprobs[r]! };
       });
       yield made;
@@ -161,17 +154,4 @@ async function prefill<S extends GenerationState>(
     if (options.state === undefined) state[Symbol.dispose]();
     throw error;
   }
-}
-
-/** Logits of seen tokens divided by the penalty where positive, multiplied where negative. */
-function penalised(logits: Tensor, seen: readonly ReadonlySet<number>[] | undefined, penalty: number): Tensor {
-  if (seen === undefined) return logits;
-  const [batch, vocab] = logits.shape as [number, number];
-  const mask = new Int32Array(batch * vocab);
-  seen.forEach((row, r) => {
-    for (const id of row) mask[r * vocab + id] = 1;
-  });
-  const x = cast(logits, "float32");
-  const lowered = where(compare("gt", x, 0), div(x, penalty), mul(x, penalty));
-  return where(fromHost(logits.backend, mask, [batch, vocab], "int32"), lowered, x);
 }

@@ -3,15 +3,21 @@ import {
   type CapturedFunction,
   canSampleInto,
   capture,
+  cast,
+  compare,
   type DrawState,
   fromHost,
   giveTurn,
+  maximum,
+  range,
   reshape,
   sample,
   sampleInto,
   scope,
   type Tensor,
+  unsqueeze,
 } from "@mamba-ts/tensor";
+import { penalised, seenMask } from "./penalty.js";
 import { type Drawn, rowsOf, type Steps, type StepsFrom } from "./steps.js";
 import type { GenerationState } from "./types.js";
 
@@ -43,6 +49,8 @@ export class ReplayedSteps<S extends GenerationState> implements Steps {
   readonly #limit: number;
   readonly #ahead: number;
   #draws: DrawState | undefined;
+  /** Float32 [batch, vocab], 1 for tokens that have occurred; and all ids, int32 [vocab]. */
+  #seen: { readonly marks: Tensor; readonly ids: Tensor } | undefined;
   #recorded: CapturedFunction<Tensor> | undefined;
   /** The step moves what it should write in place: some operation has no kernel that does. */
   #moves = false;
@@ -95,10 +103,19 @@ export class ReplayedSteps<S extends GenerationState> implements Steps {
 
   /** One step; its log-probabilities [batch]. */
   #run(): Tensor {
-    const { model, logits, options } = this.#from;
+    const { model, logits, penalty, options } = this.#from;
     if (this.#launched === 0) {
-      const { token, logprob } = scope(() => sample(rowsOf(logits), { ...options, counter: 0 }));
-      const batch = token.shape[0]!;
+      const [batch, vocab] = rowShape(logits);
+      if (penalty !== undefined)
+        this.#seen = scope(() => ({
+          marks: cast(seenMask(penalty, rowsOf(logits)), "float32"),
+          ids: range(model.backend, 0, vocab),
+        }));
+      const { token, logprob } = scope(() => {
+        const drawn = sample(this.#fair(rowsOf(logits)), { ...options, counter: 0 });
+        this.#mark(drawn.token);
+        return drawn;
+      });
       this.#draws = { token, counter: fromHost(model.backend, new Int32Array(batch).fill(1), [batch], "int32") };
       logits.dispose();
       return logprob;
@@ -129,8 +146,23 @@ export class ReplayedSteps<S extends GenerationState> implements Steps {
         logits: "last",
         dtype: options.dtype,
       });
-      return sampleInto(rowsOf(logits!), { token, counter }, options);
+      const logprob = sampleInto(this.#fair(rowsOf(logits!)), { token, counter }, options);
+      this.#mark(token);
+      return logprob;
     });
+  }
+
+  /** The scores with the repetition penalty, if there is one. */
+  #fair(scores: Tensor): Tensor {
+    if (this.#seen === undefined) return scores;
+    return penalised(scores, compare("gt", this.#seen.marks, 0), this.#from.penalty!);
+  }
+
+  /** Notes the tokens that were drawn where the next step finds them. */
+  #mark(token: Tensor): void {
+    if (this.#seen === undefined) return;
+    const { marks, ids } = this.#seen;
+    marks.assign(maximum(marks, cast(compare("eq", unsqueeze(token, 1), ids), "float32"))); // [batch, vocab]
   }
 
   #forget(): void {
@@ -142,7 +174,8 @@ export class ReplayedSteps<S extends GenerationState> implements Steps {
   [Symbol.dispose](): void {
     this.#forget();
     for (const { own } of this.#waiting) own?.dispose();
-    for (const t of [this.#from.logits, this.#draws?.token, this.#draws?.counter]) t?.dispose();
+    const { token, counter } = this.#draws ?? {};
+    for (const t of [this.#from.logits, token, counter, this.#seen?.marks, this.#seen?.ids]) t?.dispose();
   }
 }
 

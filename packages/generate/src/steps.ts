@@ -1,5 +1,6 @@
 import type { FloatDType } from "@mamba-ts/backend";
 import { reshape, type SampleOptions, sample, scope, type Tensor } from "@mamba-ts/tensor";
+import { type Penalty, penalised, seenMask } from "./penalty.js";
 import type { GenerationState, GenerativeModel } from "./types.js";
 
 /** The tokens of one step, one a row, on the host. */
@@ -20,20 +21,21 @@ export interface StepsFrom<S extends GenerationState> {
   readonly state: S;
   /** [batch, 1, vocab], after the prompts' last tokens; taken over. */
   readonly logits: Tensor;
+  readonly penalty: Penalty | undefined;
   readonly options: Omit<SampleOptions, "counter"> & { readonly dtype?: FloatDType | undefined };
 }
 
 /** Logits [batch, 1, vocab] as `sample` takes them. */
 export const rowsOf = (logits: Tensor): Tensor => reshape(logits, [logits.shape[0]!, logits.shape.at(-1)!]);
 
-/**
- * Every step launched anew: on any backend, for any model.
- * @param adjust - changes the scores [batch, vocab] before a token is drawn
- */
-export function launchedSteps<S extends GenerationState>(
-  { model, state, logits: first, options }: StepsFrom<S>,
-  adjust: (scores: Tensor) => Tensor,
-): Steps {
+/** Every step launched anew: on any backend, for any model. */
+export function launchedSteps<S extends GenerationState>({
+  model,
+  state,
+  logits: first,
+  penalty,
+  options,
+}: StepsFrom<S>): Steps {
   const batch = first.shape[0]!;
   let logits = first;
   let token: Tensor | undefined;
@@ -50,7 +52,11 @@ export function launchedSteps<S extends GenerationState>(
         for (const t of [read, previous]) t.dispose();
         token = undefined;
       }
-      const drawn = scope(() => sample(adjust(rowsOf(logits)), { ...options, counter: counter++ }));
+      const drawn = scope(() => {
+        const scores = rowsOf(logits);
+        const fair = penalty === undefined ? scores : penalised(scores, seenMask(penalty, scores), penalty);
+        return sample(fair, { ...options, counter: counter++ });
+      });
       token = drawn.token;
       try {
         const [tokens, logprobs] = await Promise.all([drawn.token.data(), drawn.logprob.data()]);

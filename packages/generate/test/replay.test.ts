@@ -68,6 +68,8 @@ describe.each([
     ["top-p", [[4, 4]], { topP: 0.7, temperature: 1.2, seed: 5 }],
     ["min-p", [[1, 2, 3]], { minP: 0.2, seed: 6 }],
     ["all of them", [[1, 2, 3]], { temperature: 1.4, topK: 9, topP: 0.9, minP: 0.05, seed: 7 }],
+    ["a repetition penalty", [[1, 2]], { repetitionPenalty: 1.5, temperature: 0 }],
+    ["a penalty and a draw", [[1, 2], [5]], { repetitionPenalty: 1.3, temperature: 1.2, topK: 8, seed: 2 }],
     ["a batch of prompts of different lengths", [[3], [1, 4, 1, 5, 9, 2, 6], [5, 3, 5]], { temperature: 1.5, seed: 8 }],
     ["chunks of a prompt", [[1, 4, 1, 5, 9, 2, 6]], { prefillChunk: 2, seed: 9 }],
     ["one step ahead", [[2, 7, 1]], { readAhead: 1, seed: 10 }],
@@ -202,13 +204,6 @@ describe.each([
     expect(await run(false, false)).not.toEqual(want);
   });
 
-  test("a repetition penalty is the host's: every step is launched", async () => {
-    expect(await collect([[1, 2]], { maxTokens: 9, repetitionPenalty: 1.5 })).toMatchObject({
-      captures: 0,
-      replays: 0,
-    });
-  });
-
   test("NaN in the weights: NonFiniteError, at the token where launching gives it", async () => {
     const values = (await model.decay.data()) as Float32Array;
     const run = async (capture: boolean): Promise<string> => {
@@ -237,8 +232,12 @@ describe.each([
   });
 });
 
-test("a step that gives the state new memory is launched every time", async () => {
+test.each([
+  ["a step that gives the state new memory is recorded with a copy to where it was", true],
+  ["without a kernel for that copy, it is launched every time", false],
+] as const)("%s", async (_, copies) => {
   const { backend, count, offer } = recordingBackend({ turns: 1 });
+  if (!copies) Object.assign(backend.fused!, { kvAppend: undefined });
   const model = new LeakyModel(backend, vocabSize, { moves: true });
   const run = async (): Promise<number[]> => {
     const ids: number[] = [];
@@ -247,7 +246,7 @@ test("a step that gives the state new memory is launched every time", async () =
     return ids;
   };
   const got = await run();
-  expect(count).toMatchObject({ captures: 1, replays: 0 });
+  expect(count).toMatchObject({ captures: 1, replays: copies ? 9 : 0 });
   offer(false);
   expect(await run()).toEqual(got);
   model[Symbol.dispose]();

@@ -72,7 +72,7 @@ describe.each([
     expect(relativeError(await aux.data(), await want("aux_loss"))).toBeLessThan(1e-5);
     aux.dispose();
     const named = [...model.namedParameters()];
-    for (const recompute of [false, true]) {
+    for (const recompute of [false, true, "cheap"] as const) {
       const { value, gradients } = valueAndGrad(
         () => ({ loss: languageModelLoss(model, { tokens: ids }, { recompute, lastToken: true }).loss }),
         named.map(([, p]) => p.value),

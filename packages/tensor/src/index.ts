@@ -56,7 +56,7 @@ export { copy, detach, expand, flip, permute, reshape, slice, split, transpose, 
 export { where } from "./ops/where.js";
 export { philox, randomWords } from "./philox.js";
 export { type RandomOptions, Rng, randomNormal, randomUniform } from "./random.js";
-export { tapeIsOpen, withoutRecording } from "./recorder.js";
+export { forget, tapeIsOpen, withoutRecording } from "./recorder.js";
 export { keep, scope, type TensorOwner, tensorsIn, tensorsSymbol } from "./scope.js";
 export { broadcastShapes, denseStrides, expectRank, expectShape, sameShape, sizeOf } from "./shape.js";
 export { checkpoint, valueAndGrad, vjp } from "./tape.js";

@@ -136,7 +136,6 @@ function normOp(memory: WebGpuMemory, isLayer: boolean): Op {
 export function rmsNorm(memory: WebGpuMemory): NonNullable<FusedOps["rmsNorm"]> {
   const op = normOp(memory, false);
   return {
-    ...op,
     supports,
     forward: (args, d, options) => op.forward(args, { ...d, hasBias: false } satisfies LayerNormDescriptor, options),
     backward: (args, d, outputs, saved, gradOutputs, needs) =>

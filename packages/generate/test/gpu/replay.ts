@@ -45,6 +45,7 @@ const cases: readonly (readonly [string, number, Options])[] = [
   ["top-p", 1, { topP: 0.9, seed: 4 }],
   ["min-p", 1, { minP: 0.02, seed: 5 }],
   ["all filters, 3 rows", 3, { temperature: 1.3, topK: 50, topP: 0.95, minP: 0.01, seed: 6 }],
+  ["a repetition penalty, 2 rows", 2, { repetitionPenalty: 1.4, temperature: 0.9, seed: 10 }],
   ["eos and stop, 5 rows", 5, { temperature: 1.3, seed: 7, eosId: 1, stop: ["17 "] }],
   ["8 rows", 8, { temperature: 1.2, seed: 8 }],
   ["64 rows, greedy", 64, { temperature: 0 }],

@@ -1,109 +1,100 @@
 // Operands, tiles and results of the matrix products; needs BM, BN, BK, THREADS.
+// #include "quad.wgsl"
 struct Params {
   m: u32, n: u32, k: u32, k_stretch: u32, splits: u32,
   a_start: u32, a_row: u32, a_col: u32, a_batch: u32,
   b_start: u32, b_row: u32, b_col: u32, b_batch: u32,
   y_start: u32, y_row: u32, y_batch: u32,
 }
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
-@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+@group(0) @binding(0) var<storage, read> a: array<Quad>;
+@group(0) @binding(1) var<storage, read> b: array<Quad>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(1) @binding(0) var<uniform> p: Params;
 override HAS_BIAS: bool;
 override ACCUMULATES: bool;
-const A_PITCH: u32 = BM / 4u + 1u;
-const B_PITCH: u32 = BN / 4u + 1u;
-var<workgroup> a_tile: array<vec4f, BK * A_PITCH>;
-var<workgroup> b_tile: array<vec4f, BK * B_PITCH>;
+const A_PITCH: u32 = BM / 4u;
+const B_PITCH: u32 = BN / 4u;
+// Two tiles of each: one is multiplied while the next is written.
+var<workgroup> a_tile: array<Quad, 2u * BK * A_PITCH>;
+var<workgroup> b_tile: array<Quad, 2u * BK * B_PITCH>;
 
-// How a tile is read: 0 element by element, whatever the strides; 1 as vec4 along m (n of b), 2 as vec4 along k and transposed in
-// registers. For 1 and 2 what is walked along, and every stride and start, is a multiple of four.
+// How a tile is read: 0 element by element, whatever the strides; 1 as quads along m (n of b), 2 as quads along k. For 1 and 2 what is
+// walked along, and every stride and start, is a multiple of four. A thread reads one quad of each operand, or two.
 override A_MODE: u32;
 override B_MODE: u32;
+const A_PIECES: u32 = BK * A_PITCH / THREADS;
+const B_PIECES: u32 = BK * B_PITCH / THREADS;
+var<private> a_ahead0: Quad;
+var<private> a_ahead1: Quad;
+var<private> b_ahead0: Quad;
+var<private> b_ahead1: Quad;
 
-fn a_at(i: u32, l: u32, base: u32, end: u32) -> f32 {
-  if (i >= p.m || l >= end) { return 0.0; }
+fn a_at(i: u32, l: u32, base: u32, end: u32) -> Element {
+  if (i >= p.m || l >= end) { return Element(0.0); }
   let at = base + i * p.a_row + l * p.a_col;
   return a[at / 4u][at % 4u];
 }
-fn b_at(l: u32, j: u32, base: u32, end: u32) -> f32 {
-  if (j >= p.n || l >= end) { return 0.0; }
+fn b_at(l: u32, j: u32, base: u32, end: u32) -> Element {
+  if (j >= p.n || l >= end) { return Element(0.0); }
   let at = base + l * p.b_row + j * p.b_col;
   return b[at / 4u][at % 4u];
 }
-fn a_quad(i: u32, l: u32, base: u32, end: u32) -> vec4f {
+fn a_goes_along_k() -> bool { return A_MODE == 2u || (A_MODE == 0u && p.a_col == 1u); }
+fn b_goes_along_k() -> bool { return B_MODE == 2u || (B_MODE == 0u && p.b_row == 1u); }
+fn a_piece(q: u32, m0: u32, l0: u32, base: u32, end: u32) -> Quad {
+  let along_k = a_goes_along_k();
+  let i = m0 + select(4u * (q % A_PITCH), q / (BK / 4u), along_k);
+  let l = l0 + select(q / A_PITCH, 4u * (q % (BK / 4u)), along_k);
+  if (A_MODE == 0u) {
+    let di = select(1u, 0u, along_k);
+    let dl = 1u - di;
+    return Quad(a_at(i, l, base, end), a_at(i + di, l + dl, base, end),
+      a_at(i + 2u * di, l + 2u * dl, base, end), a_at(i + 3u * di, l + 3u * dl, base, end));
+  }
   if (i < p.m && l < end) { return a[(base + i * p.a_row + l * p.a_col) / 4u]; }
-  return vec4f(0.0);
+  return Quad(0.0);
 }
-fn b_quad(l: u32, j: u32, base: u32, end: u32) -> vec4f {
+fn b_piece(q: u32, n0: u32, l0: u32, base: u32, end: u32) -> Quad {
+  let along_k = b_goes_along_k();
+  let j = n0 + select(4u * (q % B_PITCH), q / (BK / 4u), along_k);
+  let l = l0 + select(q / B_PITCH, 4u * (q % (BK / 4u)), along_k);
+  if (B_MODE == 0u) {
+    let dj = select(1u, 0u, along_k);
+    let dl = 1u - dj;
+    return Quad(b_at(l, j, base, end), b_at(l + dl, j + dj, base, end),
+      b_at(l + 2u * dl, j + 2u * dj, base, end), b_at(l + 3u * dl, j + 3u * dj, base, end));
+  }
   if (j < p.n && l < end) { return b[(base + l * p.b_row + j * p.b_col) / 4u]; }
-  return vec4f(0.0);
+  return Quad(0.0);
 }
-fn load_a(lid: u32, m0: u32, l0: u32, base: u32, end: u32) {
-  if (A_MODE == 1u) {
-    for (var q = lid; q < BK * (BM / 4u); q += THREADS) {
-      let l = q / (BM / 4u);
-      let quad = q % (BM / 4u);
-      a_tile[l * A_PITCH + quad] = a_quad(m0 + 4u * quad, l0 + l, base, end);
-    }
-  } else if (A_MODE == 2u) {
-    for (var q = lid; q < (BK / 4u) * (BM / 4u); q += THREADS) {
-      let l = 4u * (q / (BM / 4u));
-      let quad = q % (BM / 4u);
-      let i = m0 + 4u * quad;
-      let v = transpose(mat4x4f(a_quad(i, l0 + l, base, end), a_quad(i + 1u, l0 + l, base, end),
-        a_quad(i + 2u, l0 + l, base, end), a_quad(i + 3u, l0 + l, base, end)));
-      a_tile[l * A_PITCH + quad] = v[0];
-      a_tile[(l + 1u) * A_PITCH + quad] = v[1];
-      a_tile[(l + 2u) * A_PITCH + quad] = v[2];
-      a_tile[(l + 3u) * A_PITCH + quad] = v[3];
-    }
-  } else {
-    for (var q = lid; q < BK * (BM / 4u); q += THREADS) {
-      let l = select(q / (BM / 4u), q % BK, p.a_col == 1u);
-      let quad = select(q % (BM / 4u), q / BK, p.a_col == 1u);
-      let i = m0 + 4u * quad;
-      let k = l0 + l;
-      a_tile[l * A_PITCH + quad] =
-        vec4f(a_at(i, k, base, end), a_at(i + 1u, k, base, end), a_at(i + 2u, k, base, end), a_at(i + 3u, k, base, end));
-    }
-  }
+// Reads this thread's part of the tiles from l0 on into registers; beyond `end` it is zero.
+fn fetch_tiles(lid: u32, m0: u32, n0: u32, l0: u32, a_base: u32, b_base: u32, end: u32) {
+  a_ahead0 = a_piece(lid, m0, l0, a_base, end);
+  if (A_PIECES > 1u) { a_ahead1 = a_piece(lid + THREADS, m0, l0, a_base, end); }
+  b_ahead0 = b_piece(lid, n0, l0, b_base, end);
+  if (B_PIECES > 1u) { b_ahead1 = b_piece(lid + THREADS, n0, l0, b_base, end); }
 }
-fn load_b(lid: u32, n0: u32, l0: u32, base: u32, end: u32) {
-  if (B_MODE == 1u) {
-    for (var q = lid; q < BK * (BN / 4u); q += THREADS) {
-      let l = q / (BN / 4u);
-      let quad = q % (BN / 4u);
-      b_tile[l * B_PITCH + quad] = b_quad(l0 + l, n0 + 4u * quad, base, end);
-    }
-  } else if (B_MODE == 2u) {
-    for (var q = lid; q < (BK / 4u) * (BN / 4u); q += THREADS) {
-      let l = 4u * (q / (BN / 4u));
-      let quad = q % (BN / 4u);
-      let j = n0 + 4u * quad;
-      let v = transpose(mat4x4f(b_quad(l0 + l, j, base, end), b_quad(l0 + l, j + 1u, base, end),
-        b_quad(l0 + l, j + 2u, base, end), b_quad(l0 + l, j + 3u, base, end)));
-      b_tile[l * B_PITCH + quad] = v[0];
-      b_tile[(l + 1u) * B_PITCH + quad] = v[1];
-      b_tile[(l + 2u) * B_PITCH + quad] = v[2];
-      b_tile[(l + 3u) * B_PITCH + quad] = v[3];
-    }
-  } else {
-    for (var q = lid; q < BK * (BN / 4u); q += THREADS) {
-      let l = select(q / (BN / 4u), q % BK, p.b_row == 1u);
-      let quad = select(q % (BN / 4u), q / BK, p.b_row == 1u);
-      let j = n0 + 4u * quad;
-      let k = l0 + l;
-      b_tile[l * B_PITCH + quad] =
-        vec4f(b_at(k, j, base, end), b_at(k, j + 1u, base, end), b_at(k, j + 2u, base, end), b_at(k, j + 3u, base, end));
-    }
-  }
+fn put_a(q: u32, v: Quad, half: u32) {
+  let tile = half * BK * A_PITCH;
+  if (!a_goes_along_k()) { a_tile[tile + q] = v; return; }
+  let i = q / (BK / 4u);
+  let at = tile + 4u * (q % (BK / 4u)) * A_PITCH + i / 4u;
+  for (var x = 0u; x < 4u; x++) { a_tile[at + x * A_PITCH][i % 4u] = v[x]; }
 }
-// Rows of a and columns of b from l0 on; where a tile is few loads, other threads make b's than a's.
-fn load_tiles(lid: u32, m0: u32, n0: u32, l0: u32, a_base: u32, b_base: u32, end: u32) {
-  load_a(lid, m0, l0, a_base, end);
-  load_b(THREADS - 1u - lid, n0, l0, b_base, end);
+fn put_b(q: u32, v: Quad, half: u32) {
+  let tile = half * BK * B_PITCH;
+  if (!b_goes_along_k()) { b_tile[tile + q] = v; return; }
+  let j = q / (BK / 4u);
+  let at = tile + 4u * (q % (BK / 4u)) * B_PITCH + j / 4u;
+  for (var x = 0u; x < 4u; x++) { b_tile[at + x * B_PITCH][j % 4u] = v[x]; }
+}
+// What was fetched, into one half of the tiles.
+fn put_tiles(lid: u32, half: u32) {
+  put_a(lid, a_ahead0, half);
+  if (A_PIECES > 1u) { put_a(lid + THREADS, a_ahead1, half); }
+  put_b(lid, b_ahead0, half);
+  if (B_PIECES > 1u) { put_b(lid + THREADS, b_ahead1, half); }
 }
 fn put(i: u32, j: u32, y_base: u32, product: f32) {
   if (j >= p.n) { return; }

@@ -7,6 +7,9 @@ using Task = void (*)(const void* context, u32 begin, u32 end);
 // Runs task(context, begin, end) over all of [0, items) in pieces of `grain` items, and returns when all are done.
 void parallel(u32 items, u32 grain, Task task, const void* context);
 
+// How many threads share the work: for the size of pieces, on which no result may depend.
+u32 team();
+
 template <class F>
 INLINE void parallel_for(u32 items, u32 grain, const F& body) {
   parallel(items, grain < 1 ? 1 : grain, [](const void* f, u32 b, u32 e) { (*(const F*)f)(b, e); }, &body);

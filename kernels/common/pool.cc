@@ -81,6 +81,8 @@ void parallel(u32 items, u32 grain, Task task, const void* context) {
   }
 }
 
+u32 team() { return now(&threads); }
+
 // Sets how many threads share the work, this one included.
 EXPORT(set_threads)(u32 count, u32 can_wait) {
   set(&threads, count);
@@ -115,6 +117,7 @@ EXPORT(fail)() { set(&failed, 1u); }
 void parallel(u32 items, u32, Task task, const void* context) {
   if (items > 0) task(context, 0, items);
 }
+u32 team() { return 1; }
 #endif
 
 // Where the backend writes lists of numbers (axes, strides) for the next call.

@@ -17,10 +17,12 @@ template <> __device__ __forceinline__ void mma<f16>(float (&c)[4], unsigned a0,
 }
 
 // Bytes of shared memory: the sums of each warp. `put(row, column, sum, what)` gets each element once, with what `ahead(row, column)` fetched for it
-// while sums were on their way. k is a multiple of 32.
+// while sums were on their way; `warm(row, column)` may ask for that before the kernels before are done. k is a multiple of 32.
 constexpr int skinnyBytes(int mt, int nt) { return 8 * 16 * mt * 8 * nt * 4; }
-template <class W, int MT, int NT, int AHEAD, class A, class F>
-__device__ __forceinline__ void skinny(const W* x, i64 xStride, const W* weight, int m, int n, int k, float* parts, A ahead, F put) {
+template <class W, int MT, int NT, int AHEAD, class P, class A, class F>
+__device__ __forceinline__ void skinny(const W* x, i64 xStride, const W* weight, int m, int n, int k, float* parts, P warm, A ahead, F put) {
+  constexpr int COLUMNS = 8 * NT, SIZE = 16 * MT * COLUMNS, EACH = (SIZE + 255) / 256;
+  letNext();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, q = lane % 4, r = lane / 4;
   const int m0 = blockIdx.x * 16 * MT, n0 = blockIdx.y * 8 * NT, chunks = k / 32;
   const W *rowsA[MT][2], *rowsB[NT];
@@ -37,6 +39,11 @@ __device__ __forceinline__ void skinny(const W* x, i64 xStride, const W* weight,
     if (warp + 8 * c < chunks)
 #pragma unroll
       for (int j = 0; j < NT; j++) b[c][j] = fetch(rowsB[j] + 32 * (warp + 8 * c)).bits;
+#pragma unroll
+  for (int e = 0; e < EACH; e++) {
+    const int at = threadIdx.x + 256 * e, row = m0 + at / COLUMNS, column = n0 + at % COLUMNS;
+    if (at < SIZE && row < m && column < n) warm(row, column);
+  }
   awaitPrevious();
   float sums[MT][NT][4] = {};
   for (int first = warp; first < chunks; first += 8 * AHEAD) {
@@ -64,7 +71,6 @@ __device__ __forceinline__ void skinny(const W* x, i64 xStride, const W* weight,
         for (int j = 0; j < NT; j++) b[c][j] = fetch(rowsB[j] + 32 * next).bits;
     }
   }
-  constexpr int COLUMNS = 8 * NT, SIZE = 16 * MT * COLUMNS, EACH = (SIZE + 255) / 256;
   decltype(ahead(0, 0)) what[EACH];
 #pragma unroll
   for (int e = 0; e < EACH; e++) {

@@ -1,15 +1,8 @@
-// What kernels of one decoding step share. They are short and depend on one another, so that each is launched while the one before still runs
-// (programmatic dependent launch, sm_90): it fetches its weights first and waits only then. `awaitPrevious` also lets the next one start: what
-// that one fetches before it waits may have been written by the kernel before this one, never by this one.
+// What kernels of one decoding step share: they stream weights, which they fetch before what is before them is done (see chain.cuh). In each step one
+// kernel, its first, ends the chain.
 #pragma once
+#include "chain.cuh"
 #include "types.cuh"
-
-__device__ __forceinline__ void awaitPrevious() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
 
 // 16 bytes of weights.
 template <class T> struct Pack {
@@ -24,6 +17,9 @@ template <class T> __device__ __forceinline__ Pack<T> fetch(const T* p) {
   asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(pack.bits.x), "=r"(pack.bits.y), "=r"(pack.bits.z), "=r"(pack.bits.w) : "l"(p));
   return pack;
 }
+
+// Asks for the line of p in the second-level cache.
+__device__ __forceinline__ void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 __device__ __forceinline__ float warpSum(float x, int lanes = 32) {
   for (int step = lanes / 2; step > 0; step >>= 1) x += __shfl_xor_sync(~0u, x, step);

@@ -1,4 +1,5 @@
 // Elementwise primitives: one thread an element, broadcasting by strides of 0. Bytes moved: each operand once, the result once.
+#include "../common/chain.cuh"
 #include "../common/types.cuh"
 
 // A broadcast of up to three operands, outermost axis first; axes that all of them cross alike have been merged.
@@ -127,6 +128,7 @@ template <class T> struct alignas(4 * sizeof(T)) Quad {
 };
 #define CAST_QUADS(from, F, to, T)                                                                        \
   extern "C" __global__ void cast_quads_##from##_##to(const Quad<F>* x, Quad<T>* y, i64 n) {              \
+    awaitPrevious();                                                                                      \
     EACH_ELEMENT(i, n) {                                                                                  \
       const Quad<F> p = x[i];                                                                             \
       Quad<T> r;                                                                                          \

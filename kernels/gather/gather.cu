@@ -1,10 +1,12 @@
 // Rows by index, and its adjoint. gather: one thread an element. scatterAdd adds in the order of the indices, the same bits every time: a block a row
 // of the result, which looks for its updates; or, where the updates are fewer, a block an update, of which the first for each row adds all of them
 // (the rest of the result is zero already). Bytes moved: the indices once a block, updates and result once.
+#include "../common/chain.cuh"
 #include "../common/types.cuh"
 
 #define GATHER(name, T)                                                                                                       \
   extern "C" __global__ void gather_##name(const T* x, const int* indices, T* y, i64 total, i64 n, i64 count, i64 inner) {    \
+    awaitPrevious();                                                                                                          \
     EACH_ELEMENT(i, total) {                                                                                                  \
       const i64 column = i % inner, row = i / inner, outer = row / count;                                                     \
       const i64 index = indices[row % count];                                                                                 \

@@ -7,59 +7,7 @@
 // advance between them, where rows are no multiple of 32 or weights are float32. Weights are of type W, everything else float32.
 // Bytes: the weights once; the states twice. Every sum has one order, whatever the batch is.
 
-#include "../common/skinny.cuh"
-
-struct Step {
-  const float *x, *update, *normWeight, *normBias, *inBias, *convWeight, *convBias, *dtBias, *dtNorm, *bNorm, *cNorm, *A_log, *D, *outBias;
-  const void *inProj, *xProj, *dtProj, *outProj;
-  const float *convIn, *ssmIn;
-  float *convOut, *ssmOut, *out;
-  // Between the kernels: x_proj's input, gate [batch, dInner], dt B C [batch, dtRank + 2 dState], the scan's output [batch, dInner].
-  float *u, *z, *dbc, *y;
-  // The same in W for cuBLASLt, and the products of in_proj [batch, 2 dInner].
-  void *normed, *uCast, *yCast;
-  float* xz;
-  i64 batch, dModel, dInner, dState, dConv, dtRank;
-  double normEps, innerEps;
-  i64 centred, innerNorm;  // 0 none, 1 without weights or with
-};
-
-__device__ __forceinline__ float streamAt(const Step& s, i64 i) { return s.x[i] + (s.update ? s.update[i] : 0.0f); }
-
-// The norm of row b of the stream, element by element to `put`.
-template <class F> __device__ __forceinline__ void normRow(const Step& s, i64 b, float* scratch, F put) {
-  const int width = (int)s.dModel;
-  float mean = 0, squares = 0;
-  if (s.centred) {
-    for (int j = threadIdx.x; j < width; j += blockDim.x) mean += streamAt(s, b * width + j);
-    mean = blockSum(mean, scratch) / width;
-  }
-  for (int j = threadIdx.x; j < width; j += blockDim.x) {
-    const float d = streamAt(s, b * width + j) - mean;
-    squares += d * d;
-  }
-  const float scale = rsqrtf(blockSum(squares, scratch) / width + (float)s.normEps);
-  for (int j = threadIdx.x; j < width; j += blockDim.x) {
-    const float v = (streamAt(s, b * width + j) - mean) * scale * s.normWeight[j];
-    put(j, s.normBias ? v + s.normBias[j] : v);
-  }
-}
-
-// The convolution at one token of channel c, whose input is v; moves its state on.
-__device__ __forceinline__ float convolve(const Step& s, i64 b, int c, float v) {
-  const int kept = (int)s.dConv - 1;
-  const i64 at = b * kept * s.dInner + c;
-  const float* weight = s.convWeight + (i64)c * s.dConv;
-  float sum = (s.convBias ? s.convBias[c] : 0.0f) + weight[kept] * v;
-  for (int k = 0; k < kept; k++) {
-    const float past = s.convIn[at + k * s.dInner];
-    sum += weight[k] * past;
-    // Behind the reading: the states may be the same memory.
-    if (k > 0) s.convOut[at + (k - 1) * s.dInner] = past;
-  }
-  if (kept > 0) s.convOut[at + (kept - 1) * s.dInner] = v;
-  return sum * sigmoid(sum);
-}
+#include "mamba_step.cuh"
 
 // A warp a row of in_proj, B sequences a block: gridDim.y of them. Shared: [B][dModel].
 template <class W, int B> __device__ void inProject(const Step& s) {
@@ -71,6 +19,7 @@ template <class W, int B> __device__ void inProject(const Step& s) {
   RowProduct<W, B, 8> product;
   if (isMine) product.ahead((const W*)s.inProj + (i64)row * width, width, lane, 32);
   awaitPrevious();
+  letNext();
   const i64 b0 = (i64)blockIdx.y * B;
   const int rows = (int)min((i64)B, s.batch - b0);
   for (int b = 0; b < rows; b++) normRow(s, b0 + b, scratch, [&](int j, float v) { normed[b * width + j] = v; });
@@ -92,7 +41,7 @@ template <class W, int B> __device__ void inProject(const Step& s) {
 }
 
 // One sequence, rows of up to 32 PACKS 16-byte packs: a warp takes a channel's row of each half, and normalises the stream by itself, so that nothing
-// waits for other warps. What the convolution needs is fetched ahead too: its state was written several kernels before.
+// waits for other warps.
 template <class W, int PACKS> __device__ void inProjectOne(const Step& s) {
   constexpr int COUNT = Pack<W>::COUNT;
   const int lane = threadIdx.x % 32, width = (int)s.dModel;
@@ -106,10 +55,7 @@ template <class W, int PACKS> __device__ void inProjectOne(const Step& s) {
 #pragma unroll
       for (int h = 0; h < 2; h++) weights[h][k] = fetch(rows[h] + (lane + 32 * k) * COUNT);
   const int kept = (int)s.dConv - 1;
-  const bool isConv = lane < kept && kept <= 31;
-  // Lane k holds the k-th of the past inputs and its weight.
-  const float past = isConv ? s.convIn[(i64)lane * s.dInner + c] : 0.0f, tap = lane <= kept ? s.convWeight[c * s.dConv + lane] : 0.0f;
-  const float convBias = s.convBias ? s.convBias[c] : 0.0f;
+  const float tap = lane <= kept ? s.convWeight[c * s.dConv + lane] : 0.0f, convBias = s.convBias ? s.convBias[c] : 0.0f;
   // Longer rows leave no registers for it.
   constexpr bool IS_SHORT = PACKS <= 4;
   float4 norm[IS_SHORT ? PACKS : 1][COUNT / 4];
@@ -120,6 +66,10 @@ template <class W, int PACKS> __device__ void inProjectOne(const Step& s) {
 #pragma unroll
         for (int j = 0; j < COUNT / 4; j++) norm[IS_SHORT ? k : 0][j] = *(const float4*)(s.normWeight + (lane + 32 * k) * COUNT + 4 * j);
   awaitPrevious();
+  letNext();
+  // Lane k holds the k-th of the past inputs and its weight. The kernel before may be the one that wrote them.
+  const bool isConv = lane < kept && kept <= 31;
+  const float past = isConv ? s.convIn[(i64)lane * s.dInner + c] : 0.0f;
   float v[PACKS][COUNT], mean = 0, squares = 0;
 #pragma unroll
   for (int k = 0; k < PACKS; k++)
@@ -170,6 +120,7 @@ template <class W, int PACKS> __device__ void inProjectOne(const Step& s) {
 template <class W, int B> __device__ void xProject(const Step& s) {
   __shared__ float parts[4][B];
   const int row = blockIdx.x, warp = threadIdx.x / 32, width = (int)s.dInner;
+  letNext();
   RowProduct<W, B, 4> product;
   product.ahead((const W*)s.xProj + (i64)row * width, width, threadIdx.x, 128);
   awaitPrevious();
@@ -193,11 +144,11 @@ template <class W, int B> __device__ void outProject(const Step& s) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, width = (int)s.dInner;
   const int row = blockIdx.x * (blockDim.x / 32) + warp;
   if (row >= s.dModel) return;
+  letNext();
   RowProduct<W, B, 16> product;
   product.ahead((const W*)s.outProj + (i64)row * width, width, lane, 32);
   const i64 b0 = (i64)blockIdx.y * B;
   const int rows = (int)min((i64)B, s.batch - b0);
-  // The stream was written before this block's first kernel.
   const i64 at = (b0 + lane) * s.dModel + row;
   const float before = lane < rows ? streamAt(s, at) + (s.outBias ? s.outBias[row] : 0.0f) : 0.0f;
   awaitPrevious();
@@ -213,7 +164,7 @@ template <class W, int B> __device__ void outProject(const Step& s) {
 }
 
 // G lanes a channel, STATES each; 256 / G channels and ROWS sequences a block. Shared: [ROWS][dtRank + 2 dState]. The states are fetched ahead: they
-// were written several kernels before.
+// were written before this step's first kernel let the next one start.
 constexpr int MOST_RANK = 8;
 // All sequences of a block go through each step together, so that their sums over lanes overlap. Those beyond the last repeat it and are not stored.
 template <class W, int G, int STATES, int ROWS>
@@ -279,6 +230,7 @@ __device__ __forceinline__ void normParts(const Step& s, float* parts, int rows)
 }
 template <class W, int G, int STATES, int ROWS> __device__ void advance(const Step& s) {
   extern __shared__ float parts[];
+  letNext();
   const int lane = threadIdx.x % G, N = (int)s.dState, rank = (int)s.dtRank, width = rank + 2 * N;
   const int c = blockIdx.x * (256 / G) + threadIdx.x / G;
   const bool isMine = c < s.dInner;
@@ -311,80 +263,79 @@ template <class W, int G, int STATES, int ROWS> __device__ void advance(const St
   finishRows<W, G, STATES, ROWS>(s, parts, b0, rows, channel, isMine, lane, A, weights, h, u, gate, bias, skip, dtRow);
 }
 
-// Many sequences, rows that are multiples of 32.
-struct ConvAhead {
-  float past[3], taps[4], bias;
+// Up to 16 states, a multiple of 4: 4 lanes a channel with 4 states each, 64 channels and 4 sequences a block. Lane q does what a channel needs once
+// a sequence, delta and the gate, for sequence q. Shared: [4][dtRank + 2 dState].
+constexpr int MOST_QUADS = 8;
+// Lane q of 4 gets the sum over the four lanes of v[q].
+__device__ __forceinline__ float sumOfOwn(const float (&v)[4], int q) {
+  const float low = (q & 1 ? v[1] : v[0]) + __shfl_xor_sync(~0u, q & 1 ? v[0] : v[1], 1);
+  const float high = (q & 1 ? v[3] : v[2]) + __shfl_xor_sync(~0u, q & 1 ? v[2] : v[3], 1);
+  return (q & 2 ? high : low) + __shfl_xor_sync(~0u, q & 2 ? low : high, 2);
+}
+template <class W> struct alignas(4 * sizeof(W)) FourOf {
+  W values[4];
 };
-template <class W, int MT, int NT> __device__ void inProjectMany(const Step& s) {
-  extern __shared__ float sums[];
-  const int kept = (int)s.dConv - 1;
-  skinny<W, MT, NT, 2>(
-      (const W*)s.normed, s.dModel, (const W*)s.inProj, (int)s.batch, (int)(2 * s.dInner), (int)s.dModel, sums,
-      [&](int b, int row) {
-        ConvAhead ahead{};
-        if (row >= s.dInner || kept > 3) return ahead;
-        ahead.bias = s.convBias ? s.convBias[row] : 0.0f;
+template <class W> __device__ void advanceQuads(const Step& s) {
+  extern __shared__ float parts[];
+  letNext();
+  const int q = threadIdx.x % 4, N = (int)s.dState, rank = (int)s.dtRank, width = rank + 2 * N, from = 4 * q;
+  const int c = blockIdx.x * 64 + threadIdx.x / 4;
+  const bool isMine = c < s.dInner, hasStates = from < N;
+  // Lanes without a channel go along with another: they take part in the sums.
+  const int channel = isMine ? c : 0;
+  const i64 b0 = (i64)blockIdx.y * 4;
+  const int rows = (int)min((i64)4, s.batch - b0);
+  const W* dtRow = (const W*)s.dtProj + (i64)channel * rank;
+  FourOf<W> weights[MOST_QUADS];
 #pragma unroll
-        for (int k = 0; k < 4; k++) {
-          if (k < kept) ahead.past[k] = s.convIn[((i64)b * kept + k) * s.dInner + row];
-          if (k <= kept) ahead.taps[k] = s.convWeight[(i64)row * (kept + 1) + k];
-        }
-        return ahead;
-      },
-      [&](int b, int row, float v, const ConvAhead& ahead) {
-        if (s.inBias) v += s.inBias[row];
-        if (row >= s.dInner) {
-          s.z[b * s.dInner + row - s.dInner] = v;
-          return;
-        }
-        float u;
-        if (kept > 3) u = convolve(s, b, row, v);
-        else {
-          float sum = ahead.bias;
+  for (int k = 0; k < MOST_QUADS; k++)
+    if (4 * (q + 4 * k) < rank) weights[k] = *(const FourOf<W>*)(dtRow + 4 * (q + 4 * k));
+  float4 h[4], A = make_float4(0, 0, 0, 0);
+  if (hasStates) A = *(const float4*)(s.A_log + (i64)channel * N + from);
+  const float bias = s.dtBias[channel], skip = s.D[channel];
 #pragma unroll
-          for (int k = 0; k < 4; k++) {
-            if (k <= kept) sum += ahead.taps[k] * (k == kept ? v : ahead.past[k < 3 ? k : 0]);
-            if (k < kept) s.convOut[((i64)b * kept + k) * s.dInner + row] = k == kept - 1 ? v : ahead.past[k < 2 ? k + 1 : 0];
-          }
-          u = sum * sigmoid(sum);
-        }
-        s.u[b * s.dInner + row] = u;
-        ((W*)s.uCast)[b * s.dInner + row] = narrow<W>(u);
-      });
-}
-template <class W, int MT, int NT> __device__ void xProjectMany(const Step& s) {
-  extern __shared__ float sums[];
-  const int width = (int)(s.dtRank + 2 * s.dState);
-  skinny<W, MT, NT, 3>((const W*)s.uCast, s.dInner, (const W*)s.xProj, (int)s.batch, width, (int)s.dInner, sums, [](int, int) { return 0; },
-                       [&](int b, int row, float v, int) { s.dbc[(i64)b * width + row] = v; });
-}
-template <class W, int MT, int NT> __device__ void outProjectMany(const Step& s) {
-  extern __shared__ float sums[];
-  skinny<W, MT, NT, 3>((const W*)s.yCast, s.dInner, (const W*)s.outProj, (int)s.batch, (int)s.dModel, (int)s.dInner, sums,
-                       [&](int b, int row) { return streamAt(s, b * s.dModel + row) + (s.outBias ? s.outBias[row] : 0.0f); },
-                       [&](int b, int row, float v, float before) { s.out[b * s.dModel + row] = before + v; });
-}
-
-// A block a sequence. Beside cuBLASLt the stream itself goes to `out`, which out_proj is added to.
-template <class W> __device__ void stepNorm(const Step& s) {
-  __shared__ float scratch[32];
+  for (int r = 0; r < 4; r++)
+    h[r] = r < rows && hasStates ? *(const float4*)(s.ssmIn + ((b0 + r) * s.dInner + channel) * N + from) : make_float4(0, 0, 0, 0);
+  constexpr float LOG2E = 1.4426950408889634f;
+  const float a[4] = {-LOG2E * expf(A.x), -LOG2E * expf(A.y), -LOG2E * expf(A.z), -LOG2E * expf(A.w)};
   awaitPrevious();
-  const i64 at = blockIdx.x * s.dModel;
-  normRow(s, blockIdx.x, scratch, [&](int j, float v) {
-    ((W*)s.normed)[at + j] = narrow<W>(v);
-    if (s.xz) s.out[at + j] = streamAt(s, at + j) + (s.outBias ? s.outBias[j] : 0.0f);
-  });
-}
-template <class W> __device__ void stepConv(const Step& s) {
-  awaitPrevious();
-  const int c = blockIdx.x * blockDim.x + threadIdx.x;
-  if (c >= s.dInner) return;
-  const i64 b = blockIdx.y, from = b * 2 * s.dInner + c;
-  const float u = convolve(s, b, c, s.xz[from] + (s.inBias ? s.inBias[c] : 0.0f));
-  s.u[b * s.dInner + c] = u;
-  ((W*)s.uCast)[b * s.dInner + c] = narrow<W>(u);
-  // The gate waits where it is.
-  if (s.inBias) s.xz[from + s.dInner] += s.inBias[s.dInner + c];
+  const i64 own = b0 + min(q, rows - 1), one = own * s.dInner + channel;
+  const float u = s.u[one], gate = s.z ? s.z[one] : s.xz[own * 2 * s.dInner + s.dInner + channel];
+  for (int i = threadIdx.x; i < rows * width; i += blockDim.x) parts[i] = s.dbc[b0 * width + i];
+  __syncthreads();
+  normParts(s, parts, rows);
+  float sums[4];
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    const float* dt = parts + min(r, rows - 1) * width;
+    sums[r] = 0;
+#pragma unroll
+    for (int k = 0; k < MOST_QUADS; k++)
+      if (4 * (q + 4 * k) < rank) {
+        const float4 d = *(const float4*)(dt + 4 * (q + 4 * k));
+        const auto& w = weights[k].values;
+        sums[r] += (widen(w[0]) * d.x + widen(w[1]) * d.y) + (widen(w[2]) * d.z + widen(w[3]) * d.w);
+      }
+  }
+  const float ownDelta = softplus(sumOfOwn(sums, q) + bias), ownStep = ownDelta * u;
+  const int first = threadIdx.x % 32 - q;
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    const float delta = __shfl_sync(~0u, ownDelta, first + r), step = __shfl_sync(~0u, ownStep, first + r);
+    const float* B = parts + min(r, rows - 1) * width + rank + (hasStates ? from : 0);
+    const float4 b = *(const float4*)B, c4 = *(const float4*)(B + N);
+    float4 next;
+    next.x = exp2f(delta * a[0]) * h[r].x + step * b.x;
+    next.y = exp2f(delta * a[1]) * h[r].y + step * b.y;
+    next.z = exp2f(delta * a[2]) * h[r].z + step * b.z;
+    next.w = exp2f(delta * a[3]) * h[r].w + step * b.w;
+    sums[r] = hasStates ? (next.x * c4.x + next.y * c4.y) + (next.z * c4.z + next.w * c4.w) : 0.0f;
+    if (isMine && hasStates && r < rows) *(float4*)(s.ssmOut + ((b0 + r) * s.dInner + channel) * N + from) = next;
+  }
+  const float out = (sumOfOwn(sums, q) + skip * u) * gate * sigmoid(gate);
+  if (!isMine || q >= rows) return;
+  if (s.yCast) ((W*)s.yCast)[one] = narrow<W>(out);
+  else s.y[one] = out;
 }
 
 #define FEW(name, W, B)                                                                                                     \
@@ -404,18 +355,10 @@ template <class W> __device__ void stepConv(const Step& s) {
   ONE(name, W, 8)                                                                    \
   ADVANCE(name, W, 4, 2, 1)                                                          \
   ADVANCE(name, W, 16, 1, 1)                                                         \
+  extern "C" __global__ void __launch_bounds__(256, 3) step_advance_quads_##name(Step s) { advanceQuads<W>(s); } \
   ADVANCE(name, W, 16, 1, 8)                                                         \
   ADVANCE(name, W, 16, 8, 1)                                                         \
-  ADVANCE(name, W, 32, 8, 1)                                                         \
-  extern "C" __global__ void __launch_bounds__(256) step_norm_##name(Step s) { stepNorm<W>(s); } \
-  extern "C" __global__ void __launch_bounds__(256) step_conv_##name(Step s) { stepConv<W>(s); }
+  ADVANCE(name, W, 32, 8, 1)
 KERNELS(float32, float)
 KERNELS(bf16, bf16)
 KERNELS(f16, f16)
-
-#define MANY(name, W)                                                                                                             \
-  extern "C" __global__ void __launch_bounds__(256, 2) step_in_project_many_##name(Step s) { inProjectMany<W, 2, 4>(s); }         \
-  extern "C" __global__ void __launch_bounds__(256, 2) step_x_project_many_##name(Step s) { xProjectMany<W, 1, 1>(s); }           \
-  extern "C" __global__ void __launch_bounds__(256, 2) step_out_project_many_##name(Step s) { outProjectMany<W, 2, 2>(s); }
-MANY(bf16, bf16)
-MANY(f16, f16)

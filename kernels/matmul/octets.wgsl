@@ -2,7 +2,7 @@
 //
 // a(i, l) = a[a_start + z a_batch + i a_row + l a_col], b(l, j) likewise with b_row, b_col; y[y_start + z y_batch + i y_row + j].
 // z counts batches, or, with splits > 1, stretches of k whose partial products the caller adds up.
-// A workgroup makes BM x BN of y; BK columns of a and rows of b at a time lie in workgroup memory, as vec4 along m and n. Accumulators
+// A workgroup makes BM x BN of y; BK columns of a and rows of b at a time lie in workgroup memory, as vec4 along m and n, twice. Accumulators
 // are variables, not an array, so that no compiler puts them into memory. Bindings: a, b, bias [n] (read where HAS_BIAS), y.
 // Grid: (m / BM, n / BN, batch splits). Precision: f32 throughout.
 // A thread makes 8 x 8, in quads that lie BM / 2 (BN / 2) apart, so that neighbours read neighbouring banks.
@@ -40,14 +40,20 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lid: 
   var acc61 = vec4f(0.0);
   var acc70 = vec4f(0.0);
   var acc71 = vec4f(0.0);
+  var half = 0u;
+  fetch_tiles(lid, m0, n0, first, a_base, b_base, end);
+  put_tiles(lid, half);
   for (var l0 = first; l0 < end; l0 += BK) {
-    load_tiles(lid, m0, n0, l0, a_base, b_base, end);
     workgroupBarrier();
+    // The next tile is on its way while this one is multiplied.
+    fetch_tiles(lid, m0, n0, l0 + BK, a_base, b_base, end);
+    let a_half = half * BK * A_PITCH;
+    let b_half = half * BK * B_PITCH;
     for (var l = 0u; l < BK; l++) {
-      let a0 = a_tile[l * A_PITCH + 0u * (BM / 8u) + row];
-      let a1 = a_tile[l * A_PITCH + 1u * (BM / 8u) + row];
-      let b0 = b_tile[l * B_PITCH + 0u * COLUMNS + column];
-      let b1 = b_tile[l * B_PITCH + 1u * COLUMNS + column];
+      let a0 = vec4f(a_tile[a_half + l * A_PITCH + 0u * (BM / 8u) + row]);
+      let a1 = vec4f(a_tile[a_half + l * A_PITCH + 1u * (BM / 8u) + row]);
+      let b0 = vec4f(b_tile[b_half + l * B_PITCH + 0u * COLUMNS + column]);
+      let b1 = vec4f(b_tile[b_half + l * B_PITCH + 1u * COLUMNS + column]);
       acc00 += a0.x * b0;
       acc01 += a0.x * b1;
       acc10 += a0.y * b0;
@@ -65,7 +71,8 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lid: 
       acc70 += a1.w * b0;
       acc71 += a1.w * b1;
     }
-    workgroupBarrier();
+    half = 1u - half;
+    put_tiles(lid, half);
   }
   put4(m0 + 0u * (BM / 2u) + 4u * row + 0u, n0 + 0u * (BN / 2u) + 4u * column, y_base, acc00);
   put4(m0 + 0u * (BM / 2u) + 4u * row + 0u, n0 + 1u * (BN / 2u) + 4u * column, y_base, acc01);

@@ -3,6 +3,7 @@
 // rows it takes and joined afterwards, in order.
 #include <type_traits>
 
+#include "../common/chain.cuh"
 #include "../common/types.cuh"
 
 template <class W> struct Statistics {
@@ -137,6 +138,7 @@ template <class T, int QUADS> __device__ void forwardRows(const T* x, const floa
   const int lane = threadIdx.x % 32;
   const i64 row = blockIdx.x * (i64)(blockDim.x / 32) + threadIdx.x / 32;
   if (row >= rows) return;
+  awaitPrevious();
   float s[QUADS][4];
 #pragma unroll
   for (int k = 0; k < QUADS; k++) {

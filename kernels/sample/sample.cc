@@ -1,6 +1,6 @@
 // sample: one token per row by the Gumbel trick; see SampleDescriptor in packages/backend/src/fused.ts. All in float64.
 // logits [batch, vocab] -> token int32 [batch], logprob float32 [batch]. scratch: float64 [2, vocab].
-// words: batch, vocab, topK, seed (low, high), counter (low, high). Top-k and top-p take the largest from a heap: only as many as stay.
+// words: batch, vocab, topK, seed (low, high), counter (low, high). counters, unless null: each row's own instead, which goes up by one. Top-k and top-p take the largest from a heap: only as many as stay.
 #include "common/math.h"
 #include "common/parallel.h"
 
@@ -75,7 +75,7 @@ double least_kept(const double* scores, double* heap, u32 vocab, double top, u32
   return floor;
 }
 
-u32 draw(double* scores, double* heap, u32 row, const u32* w, double top_p, double min_p) {
+u32 draw(double* scores, double* heap, u32 row, const u32* w, u32 counter, u32 counter_high, double top_p, double min_p) {
   const u32 vocab = w[1], top_k = w[2];
   const double top = scores[arg_max(scores, vocab)];
   const double floor = top_k > 0 || top_p < 1 ? least_kept(scores, heap, vocab, top, top_k, top_p) : -__builtin_inf();
@@ -88,7 +88,7 @@ u32 draw(double* scores, double* heap, u32 row, const u32* w, double top_p, doub
     if (score != score) return v;
     if (score < floor || (min_p > 0 && exp(score - top) < min_p)) continue;
     const u64 index = (u64)row * vocab + v, block = index / 4;
-    if (block != have) philox((u32)block, (u32)(block >> 32), w[5], w[6], w[3], w[4], words);
+    if (block != have) philox((u32)block, (u32)(block >> 32), counter, counter_high, w[3], w[4], words);
     have = block;
     const double noisy = score - log(-log(((double)words[index % 4] + 0.5) / 4294967296.0));
     if (noisy > best_score) best = v, best_score = noisy;
@@ -97,14 +97,16 @@ u32 draw(double* scores, double* heap, u32 row, const u32* w, double top_p, doub
 }
 }  // namespace
 
-EXPORT(sample)(i32* token, float* logprob, const float* logits, double* scratch, const u32* words, double temperature, double top_p,
-               double min_p) {
+EXPORT(sample)(i32* token, float* logprob, u32* counters, const float* logits, double* scratch, const u32* words, double temperature,
+               double top_p, double min_p) {
   const u32 batch = words[0], vocab = words[1];
   double *scores = scratch, *heap = scratch + vocab;
   for (u32 r = 0; r < batch; r++) {
     const float* row = logits + r * vocab;
     for (u32 v = 0; v < vocab; v++) scores[v] = temperature == 0 ? (double)row[v] : (double)row[v] / temperature;
-    const u32 chosen = temperature == 0 ? arg_max(scores, vocab) : draw(scores, heap, r, words, top_p, min_p);
+    const u32 counter = counters == nullptr ? words[5] : counters[r], counter_high = counters == nullptr ? words[6] : 0;
+    const u32 chosen = temperature == 0 ? arg_max(scores, vocab) : draw(scores, heap, r, words, counter, counter_high, top_p, min_p);
+    if (counters != nullptr) counters[r]++;
     double top = -__builtin_inf(), total = 0;
     for (u32 v = 0; v < vocab; v++) top = (double)row[v] > top ? (double)row[v] : top;
     u32 v = 0;

@@ -1,7 +1,9 @@
 // Draws one token a row of logits [batch, vocab]: temperature, then top-k, top-p and min-p, then the largest of score + Gumbel noise; a block a row.
 // The thresholds of top-k and top-p are found by bisection over the bits of the logits, ordered as integers: exact, without sorting.
+// counters, unless null: each row's own, which goes up by one, so that a replayed draw goes on.
 // Noise: Philox4x32-10 (Salmon et al., SC 2011) with counter (index / 4, counter) and key seed, as the host makes it. Bytes: the logits once without
 // top-k and top-p, from the cache again for each bit with them.
+#include "../common/chain.cuh"
 #include "../common/types.cuh"
 
 using u32 = unsigned;
@@ -53,26 +55,39 @@ __device__ Candidate bestOfAll(Candidate own, Candidate* scratch) {
   return best;
 }
 
+// What a thread's logits at or above a key are worth together. Many are on their way at once: one block has nothing else to wait with.
+template <class F> __device__ float worthOf(const float* row, int vocab, u32 least, F worth) {
+  constexpr int MANY = 16;
+  float own = 0;
+  for (int v = threadIdx.x; v < vocab; v += MANY * blockDim.x) {
+    float x[MANY];
+#pragma unroll
+    for (int k = 0; k < MANY; k++) x[k] = v + k * (int)blockDim.x < vocab ? row[v + k * blockDim.x] : 0;
+#pragma unroll
+    for (int k = 0; k < MANY; k++)
+      if (v + k * (int)blockDim.x < vocab && order(x[k]) >= least) own += worth(x[k]);
+  }
+  return own;
+}
 // The largest key in [low, high] for which the logits at or above it are worth `wanted`.
 template <class F> __device__ u32 bisect(const float* row, int vocab, u32 low, u32 high, float wanted, float* sums, F worth) {
-  for (int bit = 0; bit < 32; bit++) {
+  while (low < high) {
     const u32 mid = low + (high - low) / 2 + ((high - low) & 1);
-    float own = 0;
-    for (int v = threadIdx.x; v < vocab; v += blockDim.x)
-      if (order(row[v]) >= mid) own += worth(row[v]);
-    if (blockSum(own, sums) >= wanted) low = mid;
+    if (blockSum(worthOf(row, vocab, mid, worth), sums) >= wanted) low = mid;
     else high = max(low, mid - 1);
   }
   return low;
 }
 
-extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, int* token, float* logprob, i64 vocabSize, i64 topK, i64 seed, i64 counter,
+extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, int* token, float* logprob, u32* counters, i64 vocabSize, i64 topK, i64 seed, i64 counter,
                                                           double temperature, double topP, double minP) {
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
   const int vocab = (int)vocabSize;
   const i64 base = blockIdx.x * vocabSize;
   const float* row = logits + base;
+  // Read before the first barrier, written after the last.
+  const u64 stream = counters == nullptr ? (u64)counter : counters[blockIdx.x];
   float top = -INFINITY, mass = 0;
   Candidate own{0, -1};
 #pragma unroll 4
@@ -91,17 +106,14 @@ extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, i
     const auto probability = [&](float x) { return expf((float)((x - largest) / temperature)); };
     if (topK > 0) least = bisect(row, vocab, 0, order(largest), (float)topK, sums, [](float) { return 1.0f; });
     if (topP < 1) {
-      float kept = 0;
-      for (int v = threadIdx.x; v < vocab; v += blockDim.x)
-        if (order(row[v]) >= least) kept += probability(row[v]);
-      const float wanted = (float)topP * blockSum(kept, sums);
+      const float wanted = (float)topP * blockSum(worthOf(row, vocab, least, probability), sums);
       least = bisect(row, vocab, least, order(largest), wanted, sums, probability);
     }
     own = {0, -1};
     for (int v = threadIdx.x; v < vocab; v += blockDim.x) {
       const float x = row[v];
       if (order(x) < least || probability(x) < minP) continue;
-      own = better(own, {x / temperature + gumbel(randomWord(base + v, seed, counter)), v});
+      own = better(own, {x / temperature + gumbel(randomWord(base + v, seed, stream)), v});
     }
     const Candidate drawn = bestOfAll(own, champions);
     if (drawn.at >= 0) chosen = drawn.at;
@@ -109,6 +121,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, i
   if (threadIdx.x == 0) {
     token[blockIdx.x] = chosen;
     logprob[blockIdx.x] = row[chosen] - largest - logf(mass);
+    if (counters != nullptr) counters[blockIdx.x] = (u32)stream + 1;
   }
 }
 
@@ -119,10 +132,14 @@ struct alignas(8) Part {
   int at;
   float top, mass;
 };
-extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logits, Part* parts, i64 vocab, i64 seed, i64 counter, double temperature) {
+extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logits, Part* parts, const u32* counters, i64 vocab, i64 seed, i64 counter,
+                                                               double temperature) {
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
   const i64 base = blockIdx.y * vocab, from = blockIdx.x * (i64)PART;
+  letNext();
+  awaitPrevious();
+  const u64 stream = counters == nullptr ? (u64)counter : counters[blockIdx.y];
   float own[PART / 256], top = -INFINITY;
   Candidate best{0, -1};
 #pragma unroll
@@ -131,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logi
     own[k] = v < vocab ? logits[base + v] : -INFINITY;
     top = fmaxf(top, own[k]);
     if (v >= vocab) continue;
-    best = better(best, {temperature > 0 ? own[k] / temperature + gumbel(randomWord(base + v, seed, counter)) : (double)own[k], (int)v});
+    best = better(best, {temperature > 0 ? own[k] / temperature + gumbel(randomWord(base + v, seed, stream)) : (double)own[k], (int)v});
   }
   top = blockMax(top, sums);
   float mass = 0;
@@ -141,10 +158,12 @@ extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logi
   best = bestOfAll(best, champions);
   if (threadIdx.x == 0) parts[blockIdx.y * (i64)gridDim.x + blockIdx.x] = {best.score, best.at, top, mass};
 }
-extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logits, const Part* parts, int* token, float* logprob, i64 vocab, i64 count) {
+extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logits, const Part* parts, int* token, float* logprob, u32* counters, i64 vocab,
+                                                              i64 count) {
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
   const Part* own = parts + blockIdx.x * count;
+  awaitPrevious();
   float top = -INFINITY, mass = 0;
   Candidate best{0, -1};
   for (i64 k = threadIdx.x; k < count; k += 256) {
@@ -158,4 +177,5 @@ extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logit
   if (threadIdx.x != 0) return;
   token[blockIdx.x] = best.at;
   logprob[blockIdx.x] = logits[blockIdx.x * vocab + best.at] - top - logf(mass);
+  if (counters != nullptr) counters[blockIdx.x]++;
 }

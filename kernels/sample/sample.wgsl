@@ -2,19 +2,22 @@
 //
 // The thresholds of top-k and top-p are found by bisection over the bits of the scores, ordered as integers: exact, without sorting.
 // Noise: Philox4x32-10 (Salmon et al., SC 2011) with counter (index / 4, counter) and key seed, as the host makes it.
+// in_place: each row has its own counter, which goes up by one, so that a replayed draw goes on.
 // #include "../common/grid.wgsl"
 // #include "../common/math.wgsl"
 // #include "../common/tree.wgsl"
 struct Params {
-  batch: u32, vocab: u32, top_k: u32, seed_low: u32, seed_high: u32, counter_low: u32, counter_high: u32,
+  batch: u32, vocab: u32, top_k: u32, seed_low: u32, seed_high: u32, counter_low: u32, counter_high: u32, in_place: u32,
   temperature: f32, top_p: f32, min_p: f32,
 }
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read_write> token: array<u32>;
 @group(0) @binding(2) var<storage, read_write> logprob: array<f32>;
+@group(0) @binding(3) var<storage, read_write> counters: array<u32>;
 @group(1) @binding(0) var<uniform> p: Params;
 var<workgroup> champions: array<vec2u, THREADS>;
 var<workgroup> finalists: array<vec2u, THREADS / 16u>;
+var<workgroup> drawn: vec2u;
 
 fn multiply_high(a: u32, b: u32) -> u32 {
   let a_low = a & 0xffffu;
@@ -24,8 +27,8 @@ fn multiply_high(a: u32, b: u32) -> u32 {
   let cross = a_high * b_low + ((a_low * b_low) >> 16u);
   return a_high * b_high + (cross >> 16u) + ((a_low * b_high + (cross & 0xffffu)) >> 16u);
 }
-fn random_word(index: u32) -> u32 {
-  var c = vec4u(index / 4u, 0u, p.counter_low, p.counter_high);
+fn random_word(index: u32, counter: vec2u) -> u32 {
+  var c = vec4u(index / 4u, 0u, counter);
   var k = vec2u(p.seed_low, p.seed_high);
   for (var round = 0u; round < 10u; round++) {
     let high0 = multiply_high(0xd2511f53u, c.x);
@@ -67,11 +70,42 @@ fn best_of_all(own: vec2u, lid: u32) -> vec2u {
   for (var k = 1u; k < THREADS / 16u; k++) { best = better(best, finalists[k]); }
   return best;
 }
+// How many of a thread's logits have a key of at least `least`, or what their probabilities over the largest one's come to. Eight are on
+// their way at once: a workgroup alone has nothing else to wait with.
+fn count_from(least: u32, base: u32, lid: u32) -> f32 {
+  var count = 0.0;
+  for (var v = lid; v < p.vocab; v += 8u * THREADS) {
+    var x: array<f32, 8>;
+    for (var k = 0u; k < 8u; k++) { x[k] = logits[base + min(v + k * THREADS, p.vocab - 1u)]; }
+    for (var k = 0u; k < 8u; k++) {
+      if (v + k * THREADS < p.vocab && order(x[k]) >= least) { count += 1.0; }
+    }
+  }
+  return count;
+}
+fn mass_from(least: u32, largest: f32, base: u32, lid: u32) -> f32 {
+  var mass = 0.0;
+  for (var v = lid; v < p.vocab; v += 8u * THREADS) {
+    var x: array<f32, 8>;
+    for (var k = 0u; k < 8u; k++) { x[k] = logits[base + min(v + k * THREADS, p.vocab - 1u)]; }
+    for (var k = 0u; k < 8u; k++) {
+      if (v + k * THREADS < p.vocab && order(x[k]) >= least) { mass += exp((x[k] - largest) / p.temperature); }
+    }
+  }
+  return mass;
+}
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let row = flat_group(id, groups);
   if (row >= p.batch) { return; }
   let base = row * p.vocab;
+  if (lid == 0u) {
+    drawn = vec2u(p.counter_low, p.counter_high);
+    if (p.in_place != 0u) {
+      drawn = vec2u(counters[row], 0u);
+      counters[row] = drawn.x + 1u;
+    }
+  }
   var own = vec2u(0u, 0xffffffffu);
   for (var v = lid; v < p.vocab; v += THREADS) {
     let key = order(logits[base + v]);
@@ -91,29 +125,17 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
       var high = top.x;
       for (var bit = 0u; bit < 32u; bit++) {
         let mid = low + (high - low) / 2u + ((high - low) & 1u);
-        var count = 0.0;
-        for (var v = lid; v < p.vocab; v += THREADS) { count += select(0.0, 1.0, order(logits[base + v]) >= mid); }
-        if (sum_of_all(count, lid) >= f32(p.top_k)) { low = mid; } else { high = max(low, mid - 1u); }
+        if (sum_of_all(count_from(mid, base, lid), lid) >= f32(p.top_k)) { low = mid; } else { high = max(low, mid - 1u); }
       }
       least = low;
     }
     if (p.top_p < 1.0) {
-      var kept = 0.0;
-      for (var v = lid; v < p.vocab; v += THREADS) {
-        let l = logits[base + v];
-        if (order(l) >= least) { kept += exp((l - largest) / p.temperature); }
-      }
-      let wanted = p.top_p * sum_of_all(kept, lid);
+      let wanted = p.top_p * sum_of_all(mass_from(least, largest, base, lid), lid);
       var low = least;
       var high = top.x;
       for (var bit = 0u; bit < 32u; bit++) {
         let mid = low + (high - low) / 2u + ((high - low) & 1u);
-        var reached = 0.0;
-        for (var v = lid; v < p.vocab; v += THREADS) {
-          let l = logits[base + v];
-          if (order(l) >= mid) { reached += exp((l - largest) / p.temperature); }
-        }
-        if (sum_of_all(reached, lid) >= wanted) { low = mid; } else { high = max(low, mid - 1u); }
+        if (sum_of_all(mass_from(mid, largest, base, lid), lid) >= wanted) { low = mid; } else { high = max(low, mid - 1u); }
       }
       least = low;
     }
@@ -121,7 +143,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     for (var v = lid; v < p.vocab; v += THREADS) {
       let l = logits[base + v];
       if (order(l) < least || exp((l - largest) / p.temperature) < p.min_p) { continue; }
-      let key = order(l / p.temperature + gumbel(random_word(base + v)));
+      let key = order(l / p.temperature + gumbel(random_word(base + v, drawn)));
       if (key > own.x || own.y == 0xffffffffu) { own = vec2u(key, v); }
     }
     chosen = best_of_all(own, lid).y;

@@ -7,7 +7,7 @@
 // #include "../common/scan.wgsl"
 struct Params {
   batch: u32, length: u32, d_inner: u32, groups: u32, per_group: u32, tiles: u32, splits: u32, stretch: u32, flags: u32,
-  bias_at: u32, marks_at: u32, c_at: u32, delta_start: u32, delta_pitch: u32, z_start: u32, z_pitch: u32,
+  first: u32, last: u32, bias_at: u32, marks_at: u32, c_at: u32, delta_start: u32, delta_pitch: u32, z_start: u32, z_pitch: u32,
 }
 @group(0) @binding(0) var<storage, read> delta: array<f32>;
 @group(0) @binding(1) var<storage, read> z: array<f32>;
@@ -42,8 +42,8 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   let c = group * p.per_group + min(within, p.per_group - 1u);
   let n0 = lane * 4u * QUADS;
   let row0 = batch * p.length;
-  let start = split * p.stretch;
-  let end = min(p.length, start + p.stretch);
+  let start = p.first + split * p.stretch;
+  let end = min(p.last, start + p.stretch);
   var a: array<vec4f, QUADS>;
   var gh: array<vec4f, QUADS>;
   for (var q = 0u; q < QUADS; q++) {

@@ -5,7 +5,7 @@
 // words: as forwards (21 of them), then addresses: 21 kept, 22 gy (0: none), 23 gFinal (0: none), 24 gx, 25 gdelta, 26 gB, 27 gC, 28 gz (0),
 // 29 gA, 30 gD (0), 31 gbias (0), 32 gInitial (0), 33 scratch of `scan_backward_scratch` floats.
 // Four channels are lanes. The states of a tile of 32 tokens are computed again from the one kept before it. Channels are dealt to at
-// most 8 slots whatever the number of threads; each slot has sums of its own for gB and gC, which are added in order at the end.
+// most 8 slots a group whatever the number of threads; each slot has sums of its own for gB and gC, which are added in order at the end.
 #include "selective-scan/scan.h"
 
 namespace {
@@ -16,49 +16,113 @@ struct Gradients {
   float *x, *delta, *B, *C, *z, *A, *D, *bias, *initial, *scratch;
 };
 
-// What a block of four channels carries from tile to tile, and sums up.
+// What a block of four channels carries from tile to tile, and sums up: by state the gradients of the state and of A, and those of D and
+// the bias.
+struct Pair {
+  f4 h, A;
+};
 struct Carry {
-  f4 *h, *A;
+  Pair* states;
   f4 *D, *bias;
 };
 
-struct Tile {
-  f4 h[TILE + 1][STATES];
-  f4 decay[TILE][STATES];
-  f4 raw[TILE], step[TILE], x[TILE], y[TILE];
+// What is computed again of a token and a state: the state before it and its decay; and sums over channels for gB and gC. A cache line.
+struct Cell {
+  f4 before, decay, B, C;
 };
 
+// Rows of cells lie one after the other, s.state long, and one more for the last state.
+struct Tile {
+  Cell cells[(TILE + 1) * STATES];
+  // By token: x, the step, its derivative by what softplus got, sigmoid(z), and y before the gate.
+  f4 x[TILE], step[TILE], slope[TILE], gate[TILE], y[TILE];
+};
+
+// What hangs on no state, for all tokens of a tile first, in two passes: a processor sees only so far ahead, and would wait for each
+// chain's end. True if all exponents are between -126 and 0.
+bool prepare(const Scan& s, Tile& tile, const f4* A2, u32 row, u32 tokens, u32 channel, u32 lanes) {
+  for (u32 t = 0; t < tokens; t++) {
+    const f4 raw = tile.slope[t] = s.raw_step(row + t, channel, lanes);
+    if (s.softplus) tile.step[t] = exp_of_minus(raw);
+    if (s.z.data) tile.gate[t] = exp_of_minus(get(s.z.at(row + t) + channel, lanes));
+  }
+  f4 shortest = {}, longest = {}, least = {}, most = {};
+  for (u32 t = 0; t < tokens; t++) {
+    const f4 raw = tile.slope[t], w = tile.step[t];
+    const f4 step = tile.step[t] = s.softplus ? softplus_from(raw, w) : raw;
+    if (s.softplus) tile.slope[t] = raw > splat(20.0f) ? splat(1.0f) : sigmoid_from(raw, w);
+    if (s.z.data) tile.gate[t] = sigmoid_from(get(s.z.at(row + t) + channel, lanes), tile.gate[t]);
+    tile.x[t] = get(s.x.at(row + t) + channel, lanes);
+    shortest = at_most(step, shortest);
+    longest = at_least(step, longest);
+  }
+  for (u32 n = 0; n < s.state; n++) {
+    least = at_most(A2[n], least);
+    most = at_least(A2[n], most);
+  }
+  return all((shortest >= 0) & (most <= 0) & (longest * least >= -126));
+}
+
+// One token's states. cleared: it begins a segment. within: see `prepare`. Returns the sum of C h.
+template <bool cleared, bool within>
+INLINE f4 replay_token(u32 state, const f4* A2, Cell* cells, const float* B, const float* C, f4 step, f4 dx) {
+  Cell* after = cells + state;
+  f4 y = {};
+  for (u32 n = 0; n < state; n++) {
+    f4 a = {};
+    if (!cleared) a = within ? exp2_between(step * A2[n]) : exp2_normal(at_most(step * A2[n], splat(128.0f)));
+    const f4 h = cleared ? dx * splat(B[n]) : madd(a, cells[n].before, dx * splat(B[n]));
+    cells[n].decay = a;
+    after[n].before = h;
+    y = madd(splat(C[n]), h, y);
+  }
+  return y;
+}
+
 // Computes a tile again from the state before it.
-void replay(const Scan& s, Tile& tile, const f4* A2, u32 row, u32 tokens, u32 channel, u32 lanes) {
-  const u32 group = s.group(channel);
+template <bool within>
+void replay(const Scan& s, Tile& tile, const f4* A2, u32 row, u32 tokens, u32 group) {
   for (u32 t = 0; t < tokens; t++) {
     const i32 mark = s.mark(row + t);
-    const f4* before = tile.h[t];
-    f4* after = tile.h[t + 1];
+    Cell* cells = tile.cells + t * s.state;
     if (mark < 0) {
-      for (u32 n = 0; n < s.state; n++) after[n] = before[n];
+      for (u32 n = 0; n < s.state; n++) cells[s.state + n].before = cells[n].before;
       continue;
     }
-    const f4 x = tile.x[t] = get(s.x.at(row + t) + channel, lanes);
-    const f4 raw = tile.raw[t] = s.raw_step(row + t, channel, lanes), step = tile.step[t] = s.step(raw);
-    const f4 dx = step * x;
+    const f4 step = tile.step[t], dx = step * tile.x[t];
     const float *B = s.B.at(row + t) + group, *C = s.C.at(row + t) + group;
-    f4 y = {};
-    for (u32 n = 0; n < s.state; n++) {
-      // A cleared state passes nothing on, in either direction.
-      const f4 a = mark > 0 ? f4{} : exp2_normal(at_most(step * A2[n], splat(128.0f)));
-      const f4 h = mark > 0 ? dx * splat(B[n]) : madd(a, before[n], dx * splat(B[n]));
-      tile.decay[t][n] = a;
-      after[n] = h;
-      y = madd(splat(C[n]), h, y);
-    }
-    tile.y[t] = y;
+    tile.y[t] = mark > 0 ? replay_token<true, within>(s.state, A2, cells, B, C, step, dx)
+                         : replay_token<false, within>(s.state, A2, cells, B, C, step, dx);
   }
 }
 
-// Runs a tile backwards; sums for gB and gC over channels go to accB and accC.
-void reverse(const Scan& s, const Gradients& g, const Tile& tile, const f4* A2, const Carry& carry, f4 (*accB)[STATES], f4 (*accC)[STATES],
-             u32 row, u32 tokens, u32 channel, u32 lanes) {
+// Sums over a token's states.
+struct Sums {
+  f4 x, step;
+};
+
+// cleared: the token begins a segment, which passes nothing on.
+template <bool cleared>
+INLINE Sums reverse_token(u32 state, const f4* A2, Pair* carried, Cell* cells, const float* B, const float* C, f4 gy, f4 step, f4 dx) {
+  const Cell* after = cells + state;
+  f4 gx = {}, gstep = {};
+  for (u32 n = 0; n < state; n++) {
+    const f4 a = cells[n].decay, gh = madd(splat(C[n]), gy, carried[n].h);
+    cells[n].C = madd(gy, after[n].before, cells[n].C);
+    cells[n].B = madd(gh, dx, cells[n].B);
+    gx = madd(gh, splat(B[n]), gx);
+    if (!cleared) {
+      const f4 past = gh * (a * cells[n].before);
+      gstep = madd(past, A2[n], gstep);
+      carried[n].A = madd(past, step, carried[n].A);
+    }
+    carried[n].h = cleared ? f4{} : a * gh;
+  }
+  return {gx, gstep};
+}
+
+// Runs a tile backwards, and adds to its sums for gB and gC.
+void reverse(const Scan& s, const Gradients& g, Tile& tile, const f4* A2, const Carry& carry, u32 row, u32 tokens, u32 channel, u32 lanes) {
   const u32 group = s.group(channel);
   const f4 D = s.D ? get(s.D + channel, lanes) : f4{};
   for (u32 t = tokens; t-- > 0;) {
@@ -73,28 +137,18 @@ void reverse(const Scan& s, const Gradients& g, const Tile& tile, const f4* A2, 
     const f4 x = tile.x[t], step = tile.step[t], dx = step * x;
     f4 gy = g.gy ? get(g.gy + at, lanes) : f4{};
     if (s.z.data) {
-      const f4 z = get(s.z.at(row + t) + channel, lanes), gate = sigmoid(z);
+      const f4 z = get(s.z.at(row + t) + channel, lanes), gate = tile.gate[t];
       if (g.z) put(g.z + at, gy * madd(D, x, tile.y[t]) * silu_gradient(z, gate), lanes);
       gy *= z * gate;
     }
     const float *B = s.B.at(row + t) + group, *C = s.C.at(row + t) + group;
-    const f4 *before = tile.h[t], *after = tile.h[t + 1], *decay = tile.decay[t];
-    f4 gx = {}, gstep = {};
-    for (u32 n = 0; n < s.state; n++) {
-      const f4 b = splat(B[n]), a = decay[n];
-      const f4 gh = madd(splat(C[n]), gy, carry.h[n]);
-      const f4 past = mark > 0 ? f4{} : gh * (a * before[n]);
-      accC[t][n] = madd(gy, after[n], accC[t][n]);
-      accB[t][n] = madd(gh, dx, accB[t][n]);
-      gx = madd(gh, b, gx);
-      gstep = madd(past, A2[n], gstep);
-      carry.A[n] = madd(past, step, carry.A[n]);
-      carry.h[n] = a * gh;
-    }
+    Cell* cells = tile.cells + t * s.state;
+    const Sums sums = mark > 0 ? reverse_token<true>(s.state, A2, carry.states, cells, B, C, gy, step, dx)
+                               : reverse_token<false>(s.state, A2, carry.states, cells, B, C, gy, step, dx);
     // A2 is A log2 e.
-    gstep = madd(gx, x, gstep * splat(1 / LOG2E));
-    if (s.softplus) gstep *= softplus_gradient(tile.raw[t]);
-    put(g.x + at, madd(step, gx, D * gy), lanes);
+    f4 gstep = madd(sums.x, x, sums.step * splat(1 / LOG2E));
+    if (s.softplus) gstep *= tile.slope[t];
+    put(g.x + at, madd(step, sums.x, D * gy), lanes);
     put(g.delta + at, gstep, lanes);
     *carry.D = madd(gy, x, *carry.D);
     *carry.bias += gstep;
@@ -103,50 +157,49 @@ void reverse(const Scan& s, const Gradients& g, const Tile& tile, const f4* A2, 
 
 // All channels of one slot. Its sums for gB and gC go to partB, partC: [batch * length, state].
 void run_slot(const Scan& s, const Gradients& g, u32 first, u32 quads, f4* carried, float* partB, float* partC) {
-  static_assert(sizeof(Tile) < 80000, "tiles lie on the stack");
+  static_assert(sizeof(Tile) < 160000, "tiles lie on the stack");
   Tile tile;
-  f4 A2[STATES], accB[TILE][STATES], accC[TILE][STATES];
+  f4 A2[STATES];
   const u32 size = 2 * s.state + 2;
   for (u32 i = 0; i < quads * size; i++) carried[i] = f4{};
   const auto carry_of = [&](u32 q) {
     f4* at = carried + q * size;
-    return Carry{at, at + s.state, at + 2 * s.state, at + 2 * s.state + 1};
+    return Carry{(Pair*)at, at + 2 * s.state, at + 2 * s.state + 1};
   };
   for (u32 b = 0; b < s.batch; b++) {
     for (u32 q = 0; q < quads; q++)
       for (u32 n = 0; n < s.state; n++) {
         const u32 channel = first + 4 * q, lanes = lanes_from(channel, s.inner);
-        carry_of(q).h[n] = g.final ? column(g.final + b * s.inner * s.state, channel, n, s.state, lanes) : f4{};
+        carry_of(q).states[n].h = g.final ? column(g.final + b * s.inner * s.state, channel, n, s.state, lanes) : f4{};
       }
     for (u32 k = s.tiles; k-- > 0;) {
       const u32 row = b * s.length + k * TILE, tokens = min(TILE, s.length - k * TILE);
-      for (u32 t = 0; t < tokens; t++)
-        for (u32 n = 0; n < s.state; n++) accB[t][n] = accC[t][n] = f4{};
+      for (u32 i = 0; i < tokens * s.state; i++) tile.cells[i].B = tile.cells[i].C = f4{};
       for (u32 q = 0; q < quads; q++) {
         const u32 channel = first + 4 * q, lanes = lanes_from(channel, s.inner);
         for (u32 n = 0; n < s.state; n++) {
           A2[n] = column(s.A, channel, n, s.state, lanes) * splat(LOG2E);
-          tile.h[0][n] = load(g.kept + kept_at(s, b, k, channel, n));
+          tile.cells[n].before = load(g.kept + kept_at(s, b, k, channel, n));
         }
-        replay(s, tile, A2, row, tokens, channel, lanes);
-        reverse(s, g, tile, A2, carry_of(q), accB, accC, row, tokens, channel, lanes);
+        if (prepare(s, tile, A2, row, tokens, channel, lanes)) replay<true>(s, tile, A2, row, tokens, s.group(channel));
+        else replay<false>(s, tile, A2, row, tokens, s.group(channel));
+        reverse(s, g, tile, A2, carry_of(q), row, tokens, channel, lanes);
       }
-      for (u32 t = 0; t < tokens; t++)
-        for (u32 n = 0; n < s.state; n++) {
-          partB[(row + t) * s.state + n] = sum4(accB[t][n]);
-          partC[(row + t) * s.state + n] = sum4(accC[t][n]);
-        }
+      for (u32 i = 0; i < tokens * s.state; i++) {
+        partB[row * s.state + i] = sum4(tile.cells[i].B);
+        partC[row * s.state + i] = sum4(tile.cells[i].C);
+      }
     }
     for (u32 q = 0; q < quads && g.initial; q++)
       for (u32 n = 0; n < s.state; n++) {
         const u32 channel = first + 4 * q;
-        put_column(g.initial + b * s.inner * s.state, channel, n, s.state, lanes_from(channel, s.inner), carry_of(q).h[n]);
+        put_column(g.initial + b * s.inner * s.state, channel, n, s.state, lanes_from(channel, s.inner), carry_of(q).states[n].h);
       }
   }
   for (u32 q = 0; q < quads; q++) {
     const u32 channel = first + 4 * q, lanes = lanes_from(channel, s.inner);
     const Carry c = carry_of(q);
-    for (u32 n = 0; n < s.state; n++) put_column(g.A, channel, n, s.state, lanes, c.A[n]);
+    for (u32 n = 0; n < s.state; n++) put_column(g.A, channel, n, s.state, lanes, c.states[n].A);
     if (g.D) put(g.D + channel, *c.D, lanes);
     if (g.bias) put(g.bias + channel, *c.bias, lanes);
   }

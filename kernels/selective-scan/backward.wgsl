@@ -9,7 +9,7 @@
 // `steps` and `gs`, where the threads that fetched them finish them.
 // carry: slots of [batch, dInner, dState]; slot split + 1 is the gradient of the state after the stretch.
 // grads, one buffer with the parts of `*_at`: gx, gdelta, gz [batch, length, dInner]; gB and gC of each tile of channels
-// [batch, length, tiles, 2, dState]; gA [splits, batch, dInner, dState], gD and gbias [splits, batch, dInner]; gh [batch, dInner, dState],
+// [batch, length, tiles, 2, dState], `length` being that from `first` to `last`, the tokens of this launch; gA [splits, batch, dInner, dState], gD and gbias [splits, batch, dInner]; gh [batch, dInner, dState],
 // of the state before the first stretch.
 // Grid: (tiles x batch, flat; splits). Bindings: 8, WebGPU's default limit. Workgroup memory: below 16 KiB.
 // #include "../common/grid.wgsl"
@@ -17,7 +17,7 @@
 // #include "../common/scan.wgsl"
 struct Params {
   batch: u32, length: u32, d_inner: u32, groups: u32, per_group: u32, tiles: u32, splits: u32, stretch: u32, flags: u32,
-  saved_splits: u32, d_at: u32, bias_at: u32, marks_at: u32, b_at: u32, c_at: u32,
+  first: u32, last: u32, saved_splits: u32, d_at: u32, bias_at: u32, marks_at: u32, b_at: u32, c_at: u32,
   x_start: u32, x_pitch: u32, delta_start: u32, delta_pitch: u32, z_start: u32, z_pitch: u32,
   gx_at: u32, gdelta_at: u32, gz_at: u32, gbc_at: u32, ga_at: u32, gd_at: u32, gbias_at: u32, gh_at: u32,
 }
@@ -64,8 +64,10 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   let slot = p.batch * p.d_inner * D_STATE;
   let own = (batch * p.d_inner + c) * D_STATE;
   let row0 = batch * p.length;
-  let start = split * p.stretch;
-  let end = min(p.length, start + p.stretch);
+  // The gradients' rows are those of this launch alone.
+  let out0 = batch * (p.last - p.first) - p.first;
+  let start = p.first + split * p.stretch;
+  let end = min(p.last, start + p.stretch);
   var a: array<vec4f, QUADS>;
   var gh: array<vec4f, QUADS>;
   var ga: array<vec4f, QUADS>;
@@ -149,7 +151,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
         }
         next_bc[i] = v;
       }
-      let kept = (p.saved_splits + 1u + t0 / CHUNK) * slot + own;
+      let kept = (p.saved_splits + 1u + (t0 - p.first) / CHUNK) * slot + own;
       for (var q = 0u; q < QUADS; q++) {
         for (var i = 0u; i < 4u; i++) {
           let n = n0 + 4u * q + i;
@@ -220,7 +222,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
           var sum = 0.0;
           for (var l = 0u; l < CHANNELS; l++) { sum += by_state[q * PITCH + l]; }
           let which = q / PADDED % 2u;
-          grads[p.gbc_at + (((row0 + t) * p.groups * p.tiles + tile) * 2u + which) * D_STATE + n] = sum;
+          grads[p.gbc_at + (((out0 + t) * p.groups * p.tiles + tile) * 2u + which) * D_STATE + n] = sum;
         }
       }
       workgroupBarrier();
@@ -228,7 +230,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     for (var e = 0u; e < EACH; e++) {
       let j = lane + LANES * e;
       if (t_tile + j < end && is_active) {
-        let out = (row0 + t_tile + j) * p.d_inner + c;
+        let out = (out0 + t_tile + j) * p.d_inner + c;
         let sums = steps[j * CHANNELS + k];
         var gx = 0.0;
         var gdelta = 0.0;

@@ -4,37 +4,39 @@
 // words: batch, length, dInner, dState, groups, softplus, then address and row stride of x, delta, B, C, z,
 // then addresses of A, D, bias, initial, marks (0: absent). y [batch, length, dInner], final [batch, dInner, dState].
 // kept: the states every 32 tokens for the backward pass, or 0. groups > 1 need dInner / groups to be a multiple of 16.
-// Channels are lanes: their states stay in the first cache through all tokens. A few tokens only: states are lanes.
+// Channels are lanes: all of a row go through eight tokens together, so that memory is read and written row by row, and eight at a time
+// through those tokens, their states in the first cache. A few tokens only: states are lanes.
 #include "selective-scan/scan.h"
 
 namespace {
-constexpr u32 MOST_STATES = 256;
-
-// Channels that go through a tile together: rows are read and written in runs of as many.
-constexpr u32 WIDE = 64, PAIRS = WIDE / 8;
+// Tokens that all channels go through before the next, and channels of a row that are read and written at a time.
+constexpr u32 STEPS = 8, STRIDE = STEPS + 1, RUN = 64;
+// Of the stack of 512 KiB; it stays in the second cache.
+constexpr u32 MOST_BYTES = 416 * 1024;
+static_assert(TILE % STEPS == 0);
 
 // A state of eight channels and its rate (times log2 e): one cache line.
 struct State {
   f4 A2[2], h[2];
 };
 
-// What a tile needs of each token: step sizes, their products with x, and the sums of C h that become y.
-struct Block {
-  f4 step[TILE][PAIRS][2], dx[TILE][PAIRS][2], sum[TILE][PAIRS][2];
-  // The largest steps of each channel, and the least of all.
-  f4 longest[PAIRS][2], shortest;
+// What eight channels need of a token: step sizes, and their products with x, which give way to the sums of C h. Then `step` is scratch.
+struct Token {
+  f4 step[2], sum[2];
 };
 
-// One tile of eight channels. within: all exponents are between -126 and 0.
+constexpr u32 pair_bytes(u32 state) { return state * (u32)sizeof(State) + STRIDE * (u32)sizeof(Token); }
+
+// Some tokens of eight channels. within: all exponents are between -126 and 0.
 template <bool within>
-INLINE void advance(const Scan& s, u32 row, u32 tokens, u32 group, State* states, Block& tile, u32 pair) {
-  for (u32 t = 0; t < tokens; t++) {
+INLINE void advance(const Scan& s, u32 row, u32 tokens, u32 group, State* states, Token* token) {
+  for (u32 t = 0; t < tokens; t++, token++) {
     const i32 mark = s.mark(row + t);
     if (mark < 0) continue;
     if (mark > 0)
       for (u32 n = 0; n < s.state; n++) states[n].h[0] = states[n].h[1] = f4{};
     const float *B = s.B.at(row + t) + group, *C = s.C.at(row + t) + group;
-    const f4 d0 = tile.step[t][pair][0], d1 = tile.step[t][pair][1], x0 = tile.dx[t][pair][0], x1 = tile.dx[t][pair][1];
+    const f4 d0 = token->step[0], d1 = token->step[1], x0 = token->sum[0], x1 = token->sum[1];
     f4 y0 = {}, y1 = {};
     for (u32 n = 0; n < s.state; n++) {
       f4* h = states[n].h;
@@ -50,102 +52,122 @@ INLINE void advance(const Scan& s, u32 row, u32 tokens, u32 group, State* states
       y0 = madd(c, h0, y0);
       y1 = madd(c, h1, y1);
     }
-    tile.sum[t][pair][0] = y0;
-    tile.sum[t][pair][1] = y1;
+    token->sum[0] = y0;
+    token->sum[1] = y1;
   }
 }
 
-// Step sizes and products of a tile's tokens, from channel `first` on. What takes several dependent steps is done in two passes over
-// a row: a processor sees only so far ahead, and would wait for each chain's end.
+// body(first pair, pairs) for runs of a row's channels. What takes several dependent steps is done in two passes over a run: a processor
+// sees only so far ahead, and would wait for each chain's end.
+template <class F>
+INLINE void each_run(u32 pairs, const F& body) {
+  for (u32 p = 0; p < pairs; p += RUN / 8) body(p, min(RUN / 8, pairs - p));
+}
+
+// Step sizes and products of a row, from channel `first` on.
 template <bool whole>
-void begin(const Scan& s, Block& tile, u32 pairs, u32 row, u32 tokens, u32 first) {
-  const auto lanes = [&](u32 k) { return whole ? 4 : lanes_from(first + 4 * k, s.inner); };
-  tile.shortest = f4{};
-  for (u32 p = 0; p < PAIRS; p++) tile.longest[p][0] = tile.longest[p][1] = f4{};
-  f4* longest = tile.longest[0];
-  for (u32 t = 0; t < tokens; t++) {
-    f4 *step = tile.step[t][0], *dx = tile.dx[t][0];
-    for (u32 k = 0; k < 2 * pairs; k++) {
-      dx[k] = s.raw_step(row + t, first + 4 * k, lanes(k));
-      step[k] = s.softplus ? exp_of_minus(dx[k]) : dx[k];
-    }
-    const float* x = s.x.at(row + t) + first;
-    for (u32 k = 0; k < 2 * pairs; k++) {
-      if (s.softplus) step[k] = softplus_from(dx[k], step[k]);
-      dx[k] = step[k] * get(x + 4 * k, lanes(k));
-      longest[k] = at_least(step[k], longest[k]);
-      tile.shortest = at_most(step[k], tile.shortest);
-    }
-  }
+void begin(const Scan& s, Token* tokens, u32 pairs, u32 row, u32 first) {
+  each_run(pairs, [&](u32 from, u32 count) {
+    const u32 channel = first + 8 * from;
+    const auto lanes = [&](u32 p, u32 v) { return whole ? 4 : lanes_from(channel + 8 * p + 4 * v, s.inner); };
+    const float* x = s.x.at(row) + channel;
+    Token* token = tokens + from * STRIDE;
+    for (u32 p = 0; p < count; p++, token += STRIDE)
+      ALL_OF for (u32 v = 0; v < 2; v++) {
+        const f4 raw = s.raw_step(row, channel + 8 * p + 4 * v, lanes(p, v));
+        token->sum[v] = raw;
+        token->step[v] = s.softplus ? exp_of_minus(raw) : raw;
+      }
+    token = tokens + from * STRIDE;
+    for (u32 p = 0; p < count; p++, token += STRIDE)
+      ALL_OF for (u32 v = 0; v < 2; v++) {
+        const f4 step = s.softplus ? softplus_from(token->sum[v], token->step[v]) : token->step[v];
+        token->step[v] = step;
+        token->sum[v] = step * get(x + 8 * p + 4 * v, lanes(p, v));
+      }
+  });
 }
 
-// y of a tile's tokens, from the sums.
+// y of a row, from the sums.
 template <bool whole>
-void finish(const Scan& s, Block& tile, float* y, u32 pairs, u32 row, u32 tokens, u32 first) {
-  const auto lanes = [&](u32 k) { return whole ? 4 : lanes_from(first + 4 * k, s.inner); };
-  for (u32 t = 0; t < tokens; t++) {
-    f4 *sum = tile.sum[t][0], *decay = tile.step[t][0];
-    const float *x = s.x.at(row + t) + first, *z = s.z.at(row + t) + first;
-    float* to = y + (row + t) * s.inner + first;
-    if (s.mark(row + t) < 0) {
-      for (u32 k = 0; k < 2 * pairs; k++) put(to + 4 * k, f4{}, lanes(k));
-      continue;
-    }
-    for (u32 k = 0; k < 2 * pairs; k++) {
-      if (s.D) sum[k] = madd(get(s.D + first + 4 * k, lanes(k)), get(x + 4 * k, lanes(k)), sum[k]);
-      if (s.z.data) decay[k] = exp_of_minus(get(z + 4 * k, lanes(k)));
-    }
-    for (u32 k = 0; k < 2 * pairs; k++) {
-      const f4 gate = get(z + 4 * k, s.z.data ? lanes(k) : 0);
-      put(to + 4 * k, s.z.data ? sum[k] * gate * sigmoid_from(gate, decay[k]) : sum[k], lanes(k));
-    }
-  }
+void finish(const Scan& s, Token* tokens, float* y, u32 pairs, u32 row, u32 first) {
+  const bool masked = s.mark(row) < 0;
+  each_run(pairs, [&](u32 from, u32 count) {
+    const u32 channel = first + 8 * from;
+    const auto lanes = [&](u32 p, u32 v) { return whole ? 4 : lanes_from(channel + 8 * p + 4 * v, s.inner); };
+    const float *x = s.x.at(row) + channel, *z = s.z.at(row) + channel;
+    float* to = y + row * s.inner + channel;
+    Token* token = tokens + from * STRIDE;
+    for (u32 p = 0; p < count; p++, token += STRIDE)
+      ALL_OF for (u32 v = 0; v < 2; v++) {
+        const u32 k = 8 * p + 4 * v;
+        if (masked) token->sum[v] = f4{};
+        else if (s.D) token->sum[v] = madd(get(s.D + channel + k, lanes(p, v)), get(x + k, lanes(p, v)), token->sum[v]);
+        if (s.z.data) token->step[v] = exp_of_minus(get(z + k, lanes(p, v)));
+      }
+    token = tokens + from * STRIDE;
+    for (u32 p = 0; p < count; p++, token += STRIDE)
+      ALL_OF for (u32 v = 0; v < 2; v++) {
+        const u32 k = 8 * p + 4 * v;
+        f4 out = token->sum[v];
+        if (s.z.data && !masked) {
+          const f4 gate = get(z + k, lanes(p, v));
+          out = out * gate * sigmoid_from(gate, token->step[v]);
+        }
+        put(to + k, out, lanes(p, v));
+      }
+  });
 }
 
-// Up to 64 channels, from `first` on, through all tokens of row b of the batch.
-void channels(const Scan& s, float* y, float* final, float* kept, u32 b, u32 first) {
-  State states[PAIRS][MOST_STATES];
-  Block tile;
-  const u32 pairs = min(PAIRS, ceil_div(s.inner - first, 8));
+// Up to `wide` channels, from `first` on, through all tokens of row b of the batch.
+void channels(const Scan& s, float* y, float* final, float* kept, u32 b, u32 first, u32 wide) {
+  alignas(64) u8 memory[MOST_BYTES];
+  const u32 pairs = min(wide / 8, ceil_div(s.inner - first, 8));
   const bool whole = first + 8 * pairs <= s.inner;
-  // Rates are in [least, most] or between 0 and one of them.
-  f4 least[PAIRS][2] = {}, most[PAIRS][2] = {};
+  State* states = (State*)memory;
+  Token* tokens = (Token*)(states + pairs * s.state);
   const auto each_state = [&](auto body) {
     for (u32 p = 0; p < pairs; p++)
       for (u32 n = 0; n < s.state; n++)
         for (u32 v = 0; v < 2; v++) {
           const u32 channel = first + 8 * p + 4 * v;
-          body(p, n, v, channel, lanes_from(channel, s.inner));
+          body(states[p * s.state + n], n, v, channel, lanes_from(channel, s.inner));
         }
   };
-  each_state([&](u32 p, u32 n, u32 v, u32 channel, u32 lanes) {
-    const f4 A2 = column(s.A, channel, n, s.state, lanes) * splat(LOG2E);
-    states[p][n].A2[v] = A2;
-    states[p][n].h[v] = s.initial ? column(s.initial + b * s.inner * s.state, channel, n, s.state, lanes) : f4{};
-    least[p][v] = at_most(A2, least[p][v]);
-    most[p][v] = at_least(A2, most[p][v]);
+  each_state([&](State& to, u32 n, u32 v, u32 channel, u32 lanes) {
+    to.A2[v] = column(s.A, channel, n, s.state, lanes) * splat(LOG2E);
+    to.h[v] = s.initial ? column(s.initial + b * s.inner * s.state, channel, n, s.state, lanes) : f4{};
   });
-  for (u32 k = 0; k < s.tiles; k++) {
-    const u32 start = k * TILE, tokens = min(TILE, s.length - start), row = b * s.length + start;
-    if (kept)
-      each_state([&](u32 p, u32 n, u32 v, u32 channel, u32) {
-        store(kept + kept_at(s, b, k, channel, n), states[p][n].h[v]);
-      });
-    if (whole) begin<true>(s, tile, pairs, row, tokens, first);
-    else begin<false>(s, tile, pairs, row, tokens, first);
+  for (u32 start = 0; start < s.length; start += STEPS) {
+    const u32 count = min(STEPS, s.length - start), row = b * s.length + start;
+    if (kept && start % TILE == 0)
+      each_state([&](State& from, u32 n, u32 v, u32 channel, u32) { store(kept + kept_at(s, b, start / TILE, channel, n), from.h[v]); });
+    for (u32 t = 0; t < count; t++)
+      if (whole) begin<true>(s, tokens + t, pairs, row + t, first);
+      else begin<false>(s, tokens + t, pairs, row + t, first);
     for (u32 p = 0; p < pairs; p++) {
+      State* own = states + p * s.state;
+      Token* token = tokens + p * STRIDE;
       const u32 group = s.group(first + 8 * p);
+      // Rates are in [least, most] or between 0 and one of them; steps between `shortest` and `longest`.
+      f4 least[2] = {}, most[2] = {}, longest[2] = {}, shortest = {};
+      for (u32 n = 0; n < s.state; n++)
+        ALL_OF for (u32 v = 0; v < 2; v++) least[v] = at_most(own[n].A2[v], least[v]), most[v] = at_least(own[n].A2[v], most[v]);
+      for (u32 t = 0; t < count; t++)
+        ALL_OF for (u32 v = 0; v < 2; v++)
+          longest[v] = at_least(token[t].step[v], longest[v]), shortest = at_most(token[t].step[v], shortest);
       // False for NaN as well.
-      i4 within = tile.shortest >= 0;
-      for (u32 v = 0; v < 2; v++) within &= (most[p][v] <= 0) & (tile.longest[p][v] * least[p][v] >= -126);
-      if (all(within)) advance<true>(s, row, tokens, group, states[p], tile, p);
-      else advance<false>(s, row, tokens, group, states[p], tile, p);
+      i4 within = shortest >= 0;
+      for (u32 v = 0; v < 2; v++) within &= (most[v] <= 0) & (longest[v] * least[v] >= -126);
+      if (all(within)) advance<true>(s, row, count, group, own, token);
+      else advance<false>(s, row, count, group, own, token);
     }
-    if (whole) finish<true>(s, tile, y, pairs, row, tokens, first);
-    else finish<false>(s, tile, y, pairs, row, tokens, first);
+    for (u32 t = 0; t < count; t++)
+      if (whole) finish<true>(s, tokens + t, y, pairs, row + t, first);
+      else finish<false>(s, tokens + t, y, pairs, row + t, first);
   }
-  each_state([&](u32 p, u32 n, u32 v, u32 channel, u32 lanes) {
-    put_column(final + b * s.inner * s.state, channel, n, s.state, lanes, states[p][n].h[v]);
+  each_state([&](State& from, u32 n, u32 v, u32 channel, u32 lanes) {
+    put_column(final + b * s.inner * s.state, channel, n, s.state, lanes, from.h[v]);
   });
 }
 
@@ -216,8 +238,10 @@ EXPORT(selective_scan)(float* y, float* final, float* kept, const u32* words, u3
       }
     });
   }
-  const u32 items = ceil_div(s.inner, WIDE);
+  // As many channels together as there is room for, but a piece for every thread.
+  const u32 most = MOST_BYTES / pair_bytes(s.state) * 8, pieces = ceil_div(max(1, team()), max(1, s.batch));
+  const u32 wide = min(most, max(1, ceil_div(ceil_div(s.inner, pieces), 8)) * 8), items = ceil_div(s.inner, wide);
   parallel_for(s.batch * items, 1, [&](u32 item, u32 end) {
-    for (; item < end; item++) channels(s, y, final, kept, item / items, item % items * WIDE);
+    for (; item < end; item++) channels(s, y, final, kept, item / items, item % items * wide, wide);
   });
 }

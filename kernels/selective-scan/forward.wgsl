@@ -5,6 +5,7 @@
 // PHASE 0: from the state before each stretch of tokens to y; with SAVES the states before every CHUNK tokens are kept.
 // PHASE 1: what a stretch makes of a zero state, and the sum of its steps (NaN where it clears the state), for carries.wgsl: y is then
 // those sums [splits, batch, dInner].
+// One launch takes the tokens from `first` to `last` of every sequence, whose kept states fit into one buffer.
 // states: slots of [batch, dInner, dState]: slot 0 what comes in; slot split + 1 after each stretch; slot splits + 1 + chunk the kept ones.
 // A workgroup has 32 channels. What depends on channel and token alone (softplus, gate) is computed once, while a tile is staged; the next
 // tile is fetched meanwhile. The threads of a channel lie 32 apart, so that neighbours read one B and C. Their sums meet in `parts`.
@@ -14,7 +15,7 @@
 // #include "../common/scan.wgsl"
 struct Params {
   batch: u32, length: u32, d_inner: u32, groups: u32, per_group: u32, tiles: u32, splits: u32, stretch: u32, flags: u32,
-  d_at: u32, bias_at: u32, marks_at: u32,
+  first: u32, last: u32, d_at: u32, bias_at: u32, marks_at: u32,
   x_start: u32, x_pitch: u32, delta_start: u32, delta_pitch: u32, b_start: u32, b_pitch: u32,
   c_start: u32, c_pitch: u32, z_start: u32, z_pitch: u32,
 }
@@ -57,8 +58,8 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   let own = (batch * p.d_inner + c) * D_STATE;
   let n0 = lane * 4u * QUADS;
   let row0 = batch * p.length;
-  let start = split * p.stretch;
-  let end = min(p.length, start + p.stretch);
+  let start = p.first + split * p.stretch;
+  let end = min(p.last, start + p.stretch);
   var a: array<vec4f, QUADS>;
   var h: array<vec4f, QUADS>;
   for (var q = 0u; q < QUADS; q++) {
@@ -134,7 +135,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     let first = t0 - TILE;
     for (var t = 0u; t < TILE; t++) {
       if (PHASE == 0u && has(SAVES) && t % CHUNK == 0u && first + t < end && is_active) {
-        let kept = (p.splits + 1u + (first + t) / CHUNK) * slot + own;
+        let kept = (p.splits + 1u + (first + t - p.first) / CHUNK) * slot + own;
         for (var q = 0u; q < QUADS; q++) {
           for (var i = 0u; i < 4u; i++) {
             if (n0 + 4u * q + i < D_STATE) { states[kept + n0 + 4u * q + i] = h[q][i]; }

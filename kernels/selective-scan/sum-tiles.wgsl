@@ -1,6 +1,7 @@
 // selective-scan / sum-tiles — gB and gC [batch, length, groups dState] from those of the tiles of channels; a thread a row, group and state
+// Of every sequence the parts cover `run` numbers, from `start` on of its `pitch`.
 // #include "../common/grid.wgsl"
-struct Params { count: u32, groups: u32, tiles: u32, d_state: u32 }
+struct Params { count: u32, groups: u32, tiles: u32, d_state: u32, run: u32, start: u32, pitch: u32 }
 @group(0) @binding(0) var<storage, read> parts: array<f32>;
 @group(0) @binding(1) var<storage, read_write> gB: array<f32>;
 @group(0) @binding(2) var<storage, read_write> gC: array<f32>;
@@ -16,6 +17,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     let at = base + k * 2u * p.d_state;
     sum += vec2f(parts[at], parts[at + p.d_state]);
   }
-  gB[i] = sum.x;
-  gC[i] = sum.y;
+  let out = p.start + (i / p.run) * p.pitch + i % p.run;
+  gB[out] = sum.x;
+  gC[out] = sum.y;
 }

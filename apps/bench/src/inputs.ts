@@ -1,4 +1,5 @@
 import type { Backend } from "@mamba-ts/backend";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { type HostArray, type Rng, scope, type Tensor, tensor } from "@mamba-ts/tensor";
 
 /** Host data of a benchmark, from which every side makes its tensors, in its own dtype. */
@@ -49,19 +50,9 @@ export async function readAll(tensors: readonly Tensor[]): Promise<Float64Array>
   return all;
 }
 
-/** Norm of the difference over the norm of what is expected. */
-export function relativeError(got: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < expected.length; i++) {
-    difference += (got[i]! - expected[i]!) ** 2;
-    norm += expected[i]! ** 2;
-  }
-  return Math.sqrt(difference / norm);
-}
-
 /** Throws unless a timed operation computes what it should: a fast wrong result is no result. */
 export function expectClose(what: string, got: ArrayLike<number>, expected: ArrayLike<number>, limit: number): number {
-  const error = got.length === expected.length ? relativeError(got, expected) : Number.NaN;
+  const error = relativeError(got, expected);
   if (!(error <= limit)) throw new Error(`${what}: relative error ${error} against float64, above ${limit}`);
   return error;
 }

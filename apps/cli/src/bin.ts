@@ -98,7 +98,11 @@ command<TrainOptions>(
   .option("--clip <x>", "largest gradient norm", real("--clip", 0), 1)
   .option("--seed <n>", "of weights and batches", integer("--seed"), 0)
   .option("--carry", "read contiguous text, carrying the state from batch to batch", false)
-  .option("--recompute", "less memory, a third more time", false)
+  .option(
+    "--recompute [what]",
+    "for less memory: all (a third more time), or cheap (a fifth less memory)",
+    choice("--recompute", ["all", "cheap"]),
+  )
   .option(
     "--dtype <name>",
     "of the activations: float32, or bf16 for mixed precision",

@@ -1,8 +1,10 @@
 /** The command as it is built, from outside: what it prints, writes and exits with. */
+
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { beforeAll, describe, expect, test } from "vitest";
-import { done, fixtures, inFolder, isBuilt, mamba, relativeError, template, tensorsOf, written } from "./support.js";
+import { done, fixtures, inFolder, isBuilt, mamba, template, tensorsOf, written } from "./support.js";
 
 describe.skipIf(!isBuilt)("mamba", () => {
   describe("on the reference's model", () => {

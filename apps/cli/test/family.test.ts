@@ -1,8 +1,10 @@
 /** Every model of the family through the commands, by model_type or by the tensors' names. */
+
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { saveSafetensors } from "@mamba-ts/checkpoint/node";
 import { describe, expect, test } from "vitest";
 import { convert } from "../src/commands/convert.js";
@@ -13,7 +15,7 @@ import { inspect } from "../src/commands/inspect.js";
 import { type TrainOptions, train } from "../src/commands/train.js";
 import { textArchitectures } from "../src/lib/new-model.js";
 import type { Output } from "../src/lib/output.js";
-import { inFolder, relativeError, tensorsOf } from "./support.js";
+import { inFolder, tensorsOf } from "./support.js";
 
 const fixturesOf = (name: string): string =>
   fileURLToPath(new URL(`../../../packages/${name}/test/fixtures`, import.meta.url));

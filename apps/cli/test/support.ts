@@ -81,13 +81,6 @@ export async function done(...args: string[]): Promise<Ended> {
   return ended;
 }
 
-/** ||got - want|| / ||want||, or ||got|| where want is zero. */
-export function relativeError(got: Float64Array | undefined, want: Float64Array): number {
-  if (got?.length !== want.length) return Number.POSITIVE_INFINITY;
-  const norm = Math.hypot(...want);
-  return Math.hypot(...want.map((x, i) => x - got[i]!)) / (norm === 0 ? 1 : norm);
-}
-
 /** Every tensor of a file, by name. */
 export async function tensorsOf(path: string): Promise<Map<string, { shape: readonly number[]; data: Float64Array }>> {
   const backend = createCpuBackend();

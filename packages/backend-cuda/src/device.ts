@@ -43,7 +43,7 @@ export class CudaDevice {
 
   /**
    * Enqueues a kernel: `kernel` of the file `file` of /kernels.
-   * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/step.cuh)
+   * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/chain.cuh)
    */
   launch(
     file: string,

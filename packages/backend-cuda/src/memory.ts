@@ -48,6 +48,8 @@ export class CudaMemory {
   readonly #idle = new Map<number, number[]>();
   #live = 0;
   #liveBytes = 0;
+  /** The most bytes that were live at a time, since it was last set. */
+  peakBytes = 0;
   #idleBytes = 0;
   #disposed = false;
   /** Buffers given back while a capture records stay pinned with it. */
@@ -79,6 +81,7 @@ export class CudaMemory {
     const pointer = room === 0 ? 0 : this.#take(room, count, dtype, isFresh);
     this.#live++;
     this.#liveBytes += room;
+    this.peakBytes = Math.max(this.peakBytes, this.#liveBytes);
     // 0x7f bytes are NaN in every float format, and a large number in int32.
     if (this.options.poison && room > 0) this.device.set(pointer, 0x7f, room);
     return new CudaBuf(this, dtype, count, pointer, room);

@@ -1,6 +1,7 @@
 import type { Backend } from "@mamba-ts/backend";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { benchBackend, formatBench } from "./bench.js";
+import { checkCapture } from "./capture-checks.js";
 import type { OpCase } from "./case.js";
 import { allCases } from "./cases/index.js";
 import { composedOnly } from "./composed-only.js";
@@ -63,6 +64,11 @@ export function describeBackend(
       const { survivors: alive, tried } = await survivors(backend, cases);
       expect(tried).toBeGreaterThan(5);
       expect(alive).toEqual([]);
+    });
+
+    test("capture", async ({ skip }) => {
+      if (backend.capture === undefined) skip(`${name} has no capture`);
+      expect(await checkCapture(backend)).toEqual([]);
     });
 
     test("support matrix", () => {

@@ -1,4 +1,12 @@
-import { API_VERSION, type Backend, dtypeLayout, type FusedOps, InvalidArgumentError } from "@mamba-ts/backend";
+import {
+  API_VERSION,
+  type Backend,
+  dtypeLayout,
+  type FusedOps,
+  InvalidArgumentError,
+  UnsupportedError,
+} from "@mamba-ts/backend";
+import { captureOn } from "./capture.js";
 import { fusedOps } from "./fused/index.js";
 import { argReduce, gather, linearScan, reduce, scatterAdd } from "./primitives/axis.js";
 import { cast, fill } from "./primitives/cast.js";
@@ -56,7 +64,8 @@ export async function createBackend({
     limits: { maxBufferBytes: maxMemoryBytes },
     fused: fused ?? fusedOps(memory),
     memory: () => memory.use,
-    ...storage(memory),
+    ...storage(engine, memory),
+    capture: (fn) => captureOn(memory, fn),
 
     fill: (shape, value, dtype) => fill(memory, shape, value, dtype),
     copy: (view) => copy(memory, view),
@@ -80,13 +89,17 @@ export async function createBackend({
   };
 }
 
-function storage(memory: WasmMemory): Pick<Backend, "alloc" | "upload" | "write" | "read" | "free" | "synchronize"> {
+/** Bytes go in beside a capture that is being recorded: what is uploaded meanwhile is a constant of it. */
+function storage(
+  engine: Engine,
+  memory: WasmMemory,
+): Pick<Backend, "alloc" | "upload" | "write" | "read" | "free" | "synchronize"> {
   return {
     alloc: (count, dtype) => memory.alloc(count, dtype),
     upload(data, dtype) {
       const { elements, bytes } = dtypeLayout[dtype];
       const buf = memory.alloc((data.byteLength / bytes) * elements, dtype);
-      memory.engine.write(buf.at, bytesOf(data));
+      engine.write(buf.at, bytesOf(data));
       return buf;
     },
     write(buf, data, start = 0) {
@@ -96,7 +109,11 @@ function storage(memory: WasmMemory): Pick<Backend, "alloc" | "upload" | "write"
         throw new InvalidArgumentError(
           `wasm: writing ${data.byteLength} bytes at element ${start} of ${own.count} ${own.dtype}`,
         );
-      memory.engine.write(own.at + at, bytesOf(data));
+      if (memory.isRecording)
+        throw new UnsupportedError("wasm: write inside a capture", {
+          hint: "write between replays, to the tensors that the captured function reads",
+        });
+      engine.write(own.at + at, bytesOf(data));
     },
     async read(buf, start = 0, count = buf.count - start) {
       const own = memory.own(buf);

@@ -1,6 +1,7 @@
 // Writes src/generated/kernels.ts: every WGSL entry of kernels/ with what a launch needs to know of it, as types. A kernel is
 // `<op>/<name>`; `// #include "../common/x.wgsl"` brings in shared functions, and `const N: u32 = 1u; // @specialize` lines may be
-// given another value when a pipeline is made. Where an included file has a twin `x-subgroups.wgsl`, the kernel has a second source with it.
+// given another value when a pipeline is made. Where an included file has a twin `x-subgroups.wgsl` or `x-f16.wgsl`, the kernel has another
+// source with it, for adapters that have this.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -31,8 +32,11 @@ function compact(source) {
     .join("\n");
 }
 
-/** @param {string} name @param {string} source @param {string} subgroups the source for adapters with subgroups of one size */
-function describe(name, source, subgroups) {
+/**
+ * @param {string} name @param {string} source @param {string} subgroups the source for adapters with subgroups of one size
+ * @param {string} f16 the source for operands in f16, for adapters with shader-f16
+ */
+function describe(name, source, subgroups, f16) {
   const bindings = [...source.matchAll(/^@group\(0\) @binding\((\d+)\) var<storage, (read|read_write)> (\w+):/gm)];
   bindings.forEach((match, i) => {
     if (Number(match[1]) !== i) throw new Error(`${name}: binding ${match[1]} (${match[3]}) stands in place ${i}`);
@@ -49,6 +53,7 @@ function describe(name, source, subgroups) {
     source,
     // The size is filled in by the runtime.
     ...(subgroups === source ? {} : { subgroups: `enable subgroups;\n${subgroups}` }),
+    ...(f16 === source ? {} : { f16: `enable f16;\n${f16}` }),
   };
 }
 
@@ -62,7 +67,8 @@ export function embedKernels() {
       if (!file.endsWith(".wgsl")) continue;
       const name = `${folder.name}/${file.slice(0, -".wgsl".length)}`;
       const path = join(root, folder.name, file);
-      kernels[name] = describe(name, compact(expand(path)), compact(expand(path, "-subgroups")));
+      const [plain, subgroups, f16] = ["", "-subgroups", "-f16"].map((suffix) => compact(expand(path, suffix)));
+      kernels[name] = describe(name, plain ?? "", subgroups ?? "", f16 ?? "");
     }
   }
   const sorted = Object.fromEntries(Object.entries(kernels).sort(([a], [b]) => (a < b ? -1 : 1)));

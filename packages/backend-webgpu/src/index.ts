@@ -1,18 +1,27 @@
 import type { Backend, FusedOps } from "@mamba-ts/backend";
 import { backendOn } from "./backend.js";
 import { fusedOps } from "./fused/index.js";
+import type { AdapterPreference } from "./gpu/adapter.js";
+import type { DawnOptions } from "./gpu/dawn.js";
 import { Gpu } from "./gpu/gpu.js";
 import { WebGpuMemory } from "./storage.js";
 
+export { type AdapterPreference, type AdapterReport, listAdapters } from "./gpu/adapter.js";
+export type { DawnOptions } from "./gpu/dawn.js";
+
 export interface WebGpuBackendOptions {
-  /** Which of several adapters: "high-performance" by default. */
-  readonly powerPreference?: "high-performance" | "low-power";
+  /** Which of several adapters, see `listAdapters`: "high-performance" by default. */
+  readonly powerPreference?: AdapterPreference;
+  /** In Node: Dawn's own switches, such as `{ enable: ["vulkan_enable_f16_on_nvidia"] }`. Browsers have theirs. */
+  readonly dawn?: DawnOptions;
   /** Replaces the fused ops; `{}` leaves every operation to its composition. */
   readonly fused?: FusedOps;
   /** No more than WebGPU's default limits and features, whatever the adapter has. For tests. */
   readonly minimal?: boolean;
   /** `false`: kernels without subgroups, though the adapter has them. For tests. */
   readonly subgroups?: boolean;
+  /** `false`: kernels without f16 arithmetic, though the adapter has it. For tests. */
+  readonly f16?: boolean;
   /** Fills every new buffer with values nobody expects: shows operations that do not write all of their result. For tests. */
   readonly poison?: boolean;
 }

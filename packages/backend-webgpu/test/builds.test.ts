@@ -1,17 +1,24 @@
-/** The kernels' builds, with subgroups and without, against each other, at sizes that use all of their threads and some of them. */
-import type { Backend, DType } from "@mamba-ts/backend";
+/** The kernels' builds against each other: plain, with subgroups, and with f16 too, where the adapter has these. */
+import type { Backend } from "@mamba-ts/backend";
 import { createBackend } from "@mamba-ts/backend-webgpu";
 import { Mamba } from "@mamba-ts/mamba";
 import * as t from "@mamba-ts/tensor";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { adapterMissing } from "./adapter.js";
+import { buildCases, valuesOf } from "./build-cases.js";
 import { relativeError } from "./support.js";
 
 describe.skipIf(adapterMissing !== undefined)("builds of the kernels", () => {
+  /** The last one is the plain one. */
   let builds: Backend[];
   beforeAll(async () => {
-    builds = await Promise.all([true, false].map((subgroups) => createBackend({ subgroups, poison: true })));
+    builds = await Promise.all(
+      [{ dawn: { enable: ["vulkan_enable_f16_on_nvidia"] } }, { f16: false }, { f16: false, subgroups: false }].map(
+        (options) => createBackend({ ...options, poison: true }),
+      ),
+    );
   });
+  const offersF16 = (): boolean => /, f16( \(|$)/.test(builds[0]!.device);
   afterAll(() => {
     for (const backend of builds) {
       expect(backend.memory().liveBuffers).toBe(0);
@@ -19,49 +26,19 @@ describe.skipIf(adapterMissing !== undefined)("builds of the kernels", () => {
     }
   });
 
-  async function agree(run: (backend: Backend) => { readonly [name: string]: t.Tensor }): Promise<void> {
-    const [a, b] = await Promise.all(
-      builds.map(async (backend) => {
-        const made = t.scope(() => run(backend));
-        const values = await Promise.all(
-          Object.entries(made).map(async ([name, x]) => [name, await x.data()] as const),
-        );
-        for (const x of Object.values(made)) x.dispose();
-        return values;
-      }),
-    );
-    for (const [i, [name, data]] of a!.entries())
-      expect([name, relativeError(data, b![i]![1]) < 2e-6]).toEqual([name, true]);
-  }
-  const normal = (backend: Backend, seed: number, shape: readonly number[]): t.Tensor =>
-    t.tensor(backend, new t.Rng(seed).normal(t.sizeOf(shape)), shape, "float32");
-
   test("the device says which was chosen", () => {
-    expect(builds[1]!.device).toMatch(/, without subgroups/);
-    expect(builds[0]!.device).toMatch(/, (without subgroups|subgroups of \d+)/);
+    const builtFor = /, (without subgroups|subgroups of \d+), (f16|f16 as float32)( \(software\))?$/;
+    for (const { device } of builds) expect(device).toMatch(builtFor);
+    expect(builds[2]!.device).toMatch(/, without subgroups, f16 as float32/);
+    expect(builds[1]!.device).toMatch(/, f16 as float32/);
   });
 
-  test.each([
-    ["float32", 768, 5],
-    ["float32", 33, 70],
-    ["f16", 2112, 12],
-    ["q8_0", 96, 300],
-  ] as const)("matrix-vector products, %s weights, %i inputs, %i outputs", async (dtype, k, n) => {
-    await agree((backend) => {
-      const weight = t.cast(normal(backend, 2, [n, k]), dtype as DType);
-      return { y: t.linear(normal(backend, 1, [3, k]), weight) };
-    });
-  });
-
-  test.each([7, 300, 2500])("norms of width %i and their gradients", async (width) => {
-    await agree((backend) => {
-      const [x, weight] = [normal(backend, 1, [5, width]), normal(backend, 2, [width])];
-      const { value, gradients } = t.valueAndGrad(() => {
-        const { y } = t.rmsNorm({ x, weight, eps: 1e-5 });
-        return { loss: t.sum(t.mul(y, normal(backend, 3, [5, width]))), y };
-      }, [x, weight]);
-      return { y: value.y, gx: gradients[0]!, gweight: gradients[1]! };
-    });
+  test.for(buildCases)("$name", async (buildCase, { skip }) => {
+    if (buildCase.name.startsWith("products of f16")) skip(!offersF16(), `no shader-f16: ${builds[0]!.device}`);
+    const all = await Promise.all(builds.map((backend) => valuesOf(buildCase, backend)));
+    for (const values of all.slice(0, -1))
+      for (const [i, [name, data]] of values.entries())
+        expect([name, relativeError(data, all.at(-1)![i]![1]) < 2e-6]).toEqual([name, true]);
   });
 
   test("decoding steps", async () => {
@@ -82,6 +59,6 @@ describe.skipIf(adapterMissing !== undefined)("builds of the kernels", () => {
       }),
     );
     for (const model of models) model.dispose();
-    expect(relativeError(logits[0]!, logits[1]!)).toBeLessThan(1e-5);
+    for (const data of logits.slice(0, -1)) expect(relativeError(data, logits.at(-1)!)).toBeLessThan(1e-5);
   });
 });

@@ -67,6 +67,22 @@ function formsOf(name: KernelName): { readonly [constant: string]: number }[] {
   });
 }
 
+/** Of the machine's adapter, or else of the one of Dawn that runs nothing but checks everything; a browser has no such. */
+async function deviceWithF16(): Promise<GPUDevice | undefined> {
+  const opened = await openDevice({});
+  if (opened.features.has("shader-f16")) return opened.device;
+  opened.device.destroy();
+  const { process } = globalThis as { process?: { versions?: { node?: string } } };
+  if (process?.versions?.node === undefined) return undefined;
+  const dawn = "webgpu";
+  const { create } = (await import(/* @vite-ignore */ dawn)) as { create(options: string[]): GPU };
+  // Kept for good: Dawn aborts the process when it is collected while a device lives.
+  const gpu = create(["backend=null"]);
+  Object.assign(globalThis, { nullGpu: gpu });
+  const adapter = await gpu.requestAdapter();
+  return adapter!.requestDevice({ requiredFeatures: ["shader-f16", "subgroups"] });
+}
+
 describe.skipIf(adapterMissing !== undefined)("shaders", () => {
   let opened: Awaited<ReturnType<typeof openDevice>>;
   let roomy: Awaited<ReturnType<typeof openDevice>>;
@@ -95,6 +111,21 @@ describe.skipIf(adapterMissing !== undefined)("shaders", () => {
     if (!("subgroups" in kernels[name]) || roomy.subgroupSize === undefined) return;
     const withSubgroups = new Pipelines(roomy.device, roomy.subgroupSize);
     for (const form of formsOf(name)) await withSubgroups.prepare(name, form as never);
+  });
+
+  test("f16 builds", async () => {
+    const device = await deviceWithF16();
+    if (device === undefined) {
+      console.warn(
+        "f16 builds are not compiled: no adapter here offers shader-f16, and Dawn's null backend is for Node",
+      );
+      return;
+    }
+    const [pipelines, names] = [new Pipelines(device), Object.keys(kernels) as KernelName[]];
+    const built = names.filter((name) => "f16" in kernels[name]);
+    expect(built).toEqual(["matmul/octets", "matmul/quads"]);
+    for (const name of built) for (const form of formsOf(name)) await pipelines.prepare(name, form as never, true);
+    device.destroy();
   });
 
   test("names neither too much nor too little", () => {

@@ -1,15 +1,25 @@
 /** Sizes past what one workgroup, one stretch or one tile holds, against the CPU backend in float64. */
-import type { Backend, DType } from "@mamba-ts/backend";
+import type { Backend, DType, SelectiveScanDescriptor } from "@mamba-ts/backend";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
 import { createBackend } from "@mamba-ts/backend-webgpu";
 import * as t from "@mamba-ts/tensor";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { backendOn } from "../src/backend.js";
+import { fusedOps } from "../src/fused/index.js";
+import { scanSegments } from "../src/fused/selective-scan-backward.js";
+import { Gpu } from "../src/gpu/gpu.js";
+import { WebGpuMemory } from "../src/storage.js";
 import { adapterMissing } from "./adapter.js";
 import { relativeError } from "./support.js";
 
 type Inputs = {
   readonly [name: string]: { readonly shape: readonly number[]; readonly data: Float64Array | Int32Array };
 };
+/** Of a scan with everything. */
+const descriptorOf = (batch: number, length: number, dInner: number, dState: number): SelectiveScanDescriptor => ({
+  ...{ batch, length, dInner, dState, groups: 1, dtype: "float32", softplus: true },
+  ...{ hasD: true, hasZ: true, hasDeltaBias: true, hasInitialState: true, hasMarks: true },
+});
 type Tensors = { readonly [name: string]: t.Tensor };
 
 const rng = new t.Rng(11);
@@ -166,6 +176,51 @@ describe.skipIf(adapterMissing !== undefined)("sizes", () => {
       await agrees(marked, gradients(scan), 2e-4);
     },
   );
+
+  test("a selective scan whose kept states and gradients are too large for one buffer", async () => {
+    // Such a device is asked for by its limit: the real ones start at 128 MiB.
+    const opened = await Gpu.open({});
+    Object.defineProperty(opened, "maxBufferBytes", { value: 200_000 });
+    const memory = new WebGpuMemory(opened, { poison: true });
+    const limited = backendOn(opened, memory, fusedOps(memory));
+    const [roomy, inputs] = [gpu, { ...scanInputs(2, 300, 40, 16, 1), marks: marks(2, 300) }];
+    expect(scanSegments(memory, descriptorOf(2, 300, 40, 16))).toHaveLength(4);
+    gpu = limited;
+    try {
+      await agrees(inputs, scan);
+      await agrees(inputs, gradients(scan), 2e-4);
+      await agrees(
+        inputs,
+        gradients(({ x, delta, A, B, C }) => ({
+          y: t.selectiveScan({ x, delta, A, B, C, softplus: true } as never).y,
+        })),
+        2e-4,
+      );
+      expect(limited.memory().liveBuffers).toBe(0);
+    } finally {
+      gpu = roomy;
+      limited[Symbol.dispose]();
+    }
+    expect(scanSegments(memory, descriptorOf(64, 300, 4000, 16))).toBeUndefined();
+  });
+
+  test.each([
+    [1, 1001],
+    [3, 40],
+    [5, 37],
+  ])("copies of %i rows of %i words, whole and cut", async (rows, width) => {
+    await agrees(
+      { x: normal(rows + 2, width + 4) },
+      ({ x }) => ({
+        whole: t.copy(x!),
+        tail: t.copy(t.slice(x!, 0, 2)),
+        fours: t.copy(t.slice(x!, 1, 4)),
+        odd: t.copy(t.slice(x!, 1, 1, width)),
+        joined: t.concat([x!, t.slice(x!, 1, 0, 4)], 1),
+      }),
+      1e-30,
+    );
+  });
 
   test.each([1, 4])("causal convolution, width %i", async (width) => {
     const inputs = {

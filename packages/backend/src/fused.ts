@@ -23,6 +23,10 @@ export interface FusedOp<Descriptor, Required extends string, Optional extends s
   /** Whether `backward` covers this case too; if absent, it covers all that `supports` accepts. */
   supportsBackward?(descriptor: Descriptor): boolean;
   /**
+   * Names of the arguments and outputs that `backward` reads: the others are not kept for it, and it is called without them. If absent, all are.
+   */
+  backwardReads?(descriptor: Descriptor): readonly (Required | Optional | Output)[];
+  /**
    * Gradients (overwritten, not accumulated) of the arguments named in `needs`, float32 or the argument's own dtype, dense.
    * `gradOutputs` lacks the outputs nothing depends on. Without this member the gradient of the composition is used.
    */
@@ -299,6 +303,9 @@ export interface AdamWOp {
  * tokens whose probability reaches topP, then those with at least minP times the largest probability; ties with the last one kept stay.
  * The token maximises score + Gumbel noise made from Philox(seed, counter), see `philox` in core; temperature 0 takes the largest logit.
  * logits [batch, vocab] -> token int32 [batch]; logprob [batch], of the token under softmax(logits), float32.
+ *
+ * `inPlace`, for steps that are replayed: token and counter, int32 [batch], are arguments. Row r draws with counter[r], an unsigned integer,
+ * instead of the descriptor's, and leaves counter[r] + 1; token is overwritten with what is drawn, and is the output of that name.
  */
 export interface SampleDescriptor {
   readonly batch: number;
@@ -312,6 +319,7 @@ export interface SampleDescriptor {
   readonly minP: number;
   readonly seed: number;
   readonly counter: number;
+  readonly inPlace: boolean;
 }
 
 export interface FusedOps {
@@ -345,5 +353,5 @@ export interface FusedOps {
   >;
   readonly kvAppend?: FusedCall<KvAppendDescriptor, "cache" | "update", never, "cache">;
   readonly adamw?: AdamWOp;
-  readonly sample?: FusedCall<SampleDescriptor, "logits", never, "token" | "logprob">;
+  readonly sample?: FusedCall<SampleDescriptor, "logits", "token" | "counter", "token" | "logprob">;
 }

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, readlink, realpath, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, sep } from "node:path";
 import { isMambaError } from "@mamba-ts/backend";
@@ -86,11 +86,34 @@ describe.each([false, true])("with hashes in the listing: %s", (listsBlobs) => {
   });
 });
 
-test("after a cut the rest is asked for, and only the rest", async () => {
+test("the cache is laid out as the Python library has it, and serves offline", async () => {
+  const folder = await download();
+  expect(folder).toBe(root("snapshots", commit));
+  expect(await readFile(root("refs", "main"), "utf8")).toBe(commit);
+  expect(await readlink(join(folder, model))).toBe(join("..", "..", "blobs", sha256(behaviour.files.get(model)!)));
+  await hub.close();
+  expect(await download({ offline: true })).toBe(folder);
+  expect(await refusal(downloadFromHub("owner/other", { cacheDir, offline: true }))).toMatch(/not in the cache/);
+});
+
+test.each(["cut", "stalled"])("after a connection was %s the rest is asked for, and only the rest", async (kind) => {
   behaviour.send = (response, rest, start, name) => {
     if (name !== model || start > 0) return void response.end(rest);
     response.write(rest.subarray(0, 60_000));
-    setTimeout(() => response.destroy(), 100);
+    if (kind === "cut") setTimeout(() => response.destroy(), 100);
+  };
+  await expectWhole(await download());
+  expect(hub.fetches(model).map(({ range }) => range)).toEqual([undefined, "bytes=60000-"]);
+});
+
+test("a server that ignores ranges sends it all again", async () => {
+  const bytes = behaviour.files.get(model)!;
+  behaviour.intercept = (request, response, name) => {
+    if (name !== model || !request.url!.startsWith("/store/")) return false;
+    response.writeHead(200, { "content-length": bytes.length });
+    if (request.headers.range !== undefined) response.end(bytes);
+    else response.write(bytes.subarray(0, 60_000), () => setTimeout(() => response.destroy(), 100));
+    return true;
   };
   await expectWhole(await download());
   expect(hub.fetches(model).map(({ range }) => range)).toEqual([undefined, "bytes=60000-"]);

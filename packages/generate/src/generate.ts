@@ -1,20 +1,8 @@
 import { InvalidArgumentError, NonFiniteError } from "@mamba-ts/backend";
-import {
-  cast,
-  compare,
-  div,
-  expectSampleOptions,
-  fromHost,
-  giveTurn,
-  mul,
-  reshape,
-  type SampleResult,
-  sample,
-  scope,
-  type Tensor,
-  where,
-} from "@mamba-ts/tensor";
+import { expectSampleOptions, giveTurn, scope, type Tensor } from "@mamba-ts/tensor";
+import { canReplay, ReplayedSteps } from "./replay.js";
 import { Row } from "./row.js";
+import { launchedSteps } from "./steps.js";
 import type {
   EndReason,
   GeneratedToken,
@@ -23,6 +11,9 @@ import type {
   GenerativeModel,
   Tokenizer,
 } from "./types.js";
+
+/** By measurement (docs/benchmarks.md): fewer leave the device waiting for the host now and then, more gain nothing. */
+const READ_AHEAD = 4;
 
 /**
  * Continues a prompt, token by token: `for await (const { text } of generate(…)) …`. Breaking out of the loop frees everything; an abort
@@ -59,12 +50,15 @@ export async function* generateBatch<S extends GenerationState>(
   options: GenerateOptions<S> = {},
 ): AsyncGenerator<(GeneratedToken | undefined)[], EndReason[], void> {
   const { maxTokens = 128, stop = [], seed = 0, repetitionPenalty = 1, prefillChunk = 1024, signal } = options;
+  const { readAhead = READ_AHEAD } = options;
   if (!Number.isInteger(maxTokens) || maxTokens < 0)
     throw new InvalidArgumentError(`generate: maxTokens is ${maxTokens}`);
   if (!(repetitionPenalty > 0))
     throw new InvalidArgumentError(`generate: repetitionPenalty is ${repetitionPenalty}, not positive`);
   if (!Number.isInteger(prefillChunk) || prefillChunk < 1)
     throw new InvalidArgumentError(`generate: prefillChunk is ${prefillChunk}`);
+  if (!Number.isInteger(readAhead) || readAhead < 0)
+    throw new InvalidArgumentError(`generate: readAhead is ${readAhead}`);
   // Before anything is read: a state that was given has not advanced when an option is refused.
   expectSampleOptions(options);
   if (stop.includes("")) throw new InvalidArgumentError("generate: a stop string is empty");
@@ -80,20 +74,22 @@ export async function* generateBatch<S extends GenerationState>(
   const rows = ids.map(() => new Row(tokenizer, stop, options.eosId ?? tokenizer.eosId));
   if (maxTokens === 0) return rows.map(() => "length");
   const state = options.state ?? model.createState(ids.length, { capacity: Math.max(...ids.map((row) => row.length)) });
-  const seen = repetitionPenalty === 1 ? undefined : ids.map((row) => new Set(row));
-  let logits = await prefill(model, state, ids, options);
-  let drawn: SampleResult | undefined;
+  const penalty =
+    repetitionPenalty === 1 ? undefined : { factor: repetitionPenalty, seen: ids.map((row) => new Set(row)) };
+  const from = {
+    model,
+    state,
+    logits: await prefill(model, state, ids, options),
+    penalty,
+    options: { ...options, seed },
+  };
+  // Only a state of our own may be ahead of the tokens that have been given out.
+  const ahead = options.state === undefined ? readAhead : 0;
+  const steps = canReplay(from) ? new ReplayedSteps(from, { limit: maxTokens, ahead }) : launchedSteps(from);
   try {
     for (let step = 0; ; step++) {
       signal?.throwIfAborted();
-      drawn = scope(() =>
-        sample(penalised(reshape(logits, [ids.length, logits.shape.at(-1)!]), seen, repetitionPenalty), {
-          ...options,
-          seed,
-          counter: step,
-        }),
-      );
-      const [tokens, logprobs] = await Promise.all([drawn.token.data(), drawn.logprob.data()]);
+      const { tokens, logprobs } = await steps.next();
       const isLast = step + 1 === maxTokens;
       const made = rows.map((row, r) => {
         if (row.reason !== undefined) return undefined;
@@ -102,23 +98,14 @@ export async function* generateBatch<S extends GenerationState>(
           throw new NonFiniteError(`generate: the logits of row ${r} are not finite at token ${step}`, {
             hint: "the weights hold NaN or infinity",
           });
-        seen?.[r]?.add(id);
+        penalty?.seen[r]?.add(id);
         return { id, text: row.take(id, isLast), logprob: logprobs[r]! };
       });
       yield made;
       if (rows.every((row) => row.reason !== undefined)) return rows.map((row) => row.reason!);
-      signal?.throwIfAborted();
-      const { token } = drawn;
-      const previous = logits;
-      logits = scope(
-        () => model.forward(reshape(token, [ids.length, 1]), { state, into: state, logits: "last" }).logits!,
-      );
-      previous.dispose();
-      drawn.token.dispose();
-      drawn.logprob.dispose();
     }
   } finally {
-    for (const t of [logits, drawn?.token, drawn?.logprob]) t?.dispose();
+    steps[Symbol.dispose]();
     if (options.state === undefined) state[Symbol.dispose]();
   }
 }
@@ -154,6 +141,7 @@ async function prefill<S extends GenerationState>(
             into: state,
             segments: isPadded ? cut(segments, start, end) : undefined,
             logits: isLast ? "last" : "none",
+            dtype: options.dtype,
           }).logits,
       );
       onPrefill?.(end, longest);
@@ -166,17 +154,4 @@ async function prefill<S extends GenerationState>(
     if (options.state === undefined) state[Symbol.dispose]();
     throw error;
   }
-}
-
-/** Logits of seen tokens divided by the penalty where positive, multiplied where negative. */
-function penalised(logits: Tensor, seen: readonly ReadonlySet<number>[] | undefined, penalty: number): Tensor {
-  if (seen === undefined) return logits;
-  const [batch, vocab] = logits.shape as [number, number];
-  const mask = new Int32Array(batch * vocab);
-  seen.forEach((row, r) => {
-    for (const id of row) mask[r * vocab + id] = 1;
-  });
-  const x = cast(logits, "float32");
-  const lowered = where(compare("gt", x, 0), div(x, penalty), mul(x, penalty));
-  return where(fromHost(logits.backend, mask, [batch, vocab], "int32"), lowered, x);
 }

@@ -1,4 +1,4 @@
-import type { Backend } from "@mamba-ts/backend";
+import type { Backend, FloatDType } from "@mamba-ts/backend";
 import type { SampleOptions, Tensor, TensorOwner } from "@mamba-ts/tensor";
 
 /** A model's memory of what it has read. */
@@ -10,6 +10,11 @@ export interface GenerationState extends TensorOwner, Disposable {
 /** What generation needs of a language model; every language model of this project is one. */
 export interface GenerativeModel<S extends GenerationState> {
   readonly backend: Backend;
+  /**
+   * True if a step of one token a row, `into` the state that it continues, launches the same work whatever has been read: it may then be
+   * recorded once and replayed (see `capture` of @mamba-ts/tensor). Not so where a cache grows or the host decides something.
+   */
+  readonly hasFixedStep?: boolean;
   /** @param options - capacity: tokens that will be read at least, for a state that grows with them to take its memory at once */
   createState(batch: number, options?: { readonly capacity?: number }): S;
   forward(
@@ -19,6 +24,7 @@ export interface GenerativeModel<S extends GenerationState> {
       readonly into: NoInfer<S>;
       readonly segments?: readonly ArrayLike<number>[] | undefined;
       readonly logits: "last" | "none";
+      readonly dtype?: FloatDType | undefined;
     },
   ): { readonly logits?: Tensor };
 }
@@ -45,6 +51,13 @@ export interface GenerateOptions<S extends GenerationState> extends Omit<SampleO
   readonly state?: S;
   /** Prompt tokens per forward pass: bounds the memory that reading a long prompt takes. */
   readonly prefillChunk?: number;
+  /** What flows between the operations inside the model, see its `forward`; the stream's dtype by default. */
+  readonly dtype?: FloatDType;
+  /**
+   * Steps that may run on the device before an earlier token has been read, 4 by default; what they made beyond the end is dropped. 0 for
+   * a state that was given, which is never ahead of the tokens given out, and where the backend computes on the host.
+   */
+  readonly readAhead?: number;
   readonly signal?: AbortSignal;
   readonly onPrefill?: (done: number, total: number) => void;
 }

@@ -1,5 +1,6 @@
 import type { FloatDType } from "@mamba-ts/backend";
 import type { SegmentIds } from "@mamba-ts/mamba";
+import type { Recompute } from "@mamba-ts/nn";
 import type { Tensor } from "@mamba-ts/tensor";
 import type { JambaState } from "./state.js";
 
@@ -15,8 +16,8 @@ export interface JambaForwardOptions {
   readonly logits?: "all" | "last" | "none" | number;
   /** Also return the input of every layer, and the stream after the final norm. */
   readonly hiddenStates?: boolean;
-  /** Keep only the layers' inputs for the gradient, and compute the rest again. */
-  readonly recompute?: boolean;
+  /** What is computed again for the gradient instead of kept. */
+  readonly recompute?: Recompute;
   /** What flows between the operations of a layer, see Mamba's `forward`; the stream's dtype by default. */
   readonly dtype?: FloatDType | undefined;
   /** Training mode: also return the routers' load-balancing loss. */

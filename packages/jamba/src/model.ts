@@ -92,6 +92,7 @@ interface Call {
   readonly segments: { readonly query: Tensor; readonly key: Tensor } | undefined;
   readonly inPlace: boolean;
   readonly dtype: FloatDType | undefined;
+  readonly isForgetful: boolean;
 }
 
 /** h += mixer(norm(h)); h += feedForward(norm(h)) */
@@ -151,6 +152,7 @@ export class JambaLayer extends Module {
         call.marks,
         call.inPlace,
         call.dtype,
+        call.isForgetful,
       );
       return { ...out, memory: state };
     }
@@ -322,6 +324,7 @@ export class Jamba extends Module {
       segments: attentionSegments(backend, runs, batch, before + length, length),
       inPlace: into !== undefined && into === state,
       dtype,
+      isForgetful: recompute === "cheap",
     };
     // The residual stream is float32 whatever the weights are.
     let stream: Stream = {
@@ -334,8 +337,9 @@ export class Jamba extends Module {
     this.model.layers.forEach((layer, i) => {
       const from = stream;
       if (hiddenStates) seen.push(streamValue(from));
-      const run = () => layer.forward(from, state?.layers[i], call);
-      const { memory, routing, ...out } = recompute ? checkpoint(run) : run();
+      // What a layer makes on the way goes before the next one begins.
+      const run = () => scope(() => layer.forward(from, state?.layers[i], call));
+      const { memory, routing, ...out } = recompute === true ? checkpoint(run) : run();
       stream = out;
       next.push(memory);
       if (routing !== undefined) routings.push(routing);

@@ -1,11 +1,12 @@
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { generate, generateBatch } from "@mamba-ts/generate";
 import { Jamba, type JambaConfig } from "@mamba-ts/jamba";
 import { scope } from "@mamba-ts/tensor";
 import { constantSchedule, Trainer } from "@mamba-ts/train";
 import * as fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { perturbed, relativeError, run, see, seeInChunks, small, vocabSize } from "./support.js";
+import { perturbed, run, see, seeInChunks, small, vocabSize } from "./support.js";
 
 const ids = (minLength: number, maxLength: number) =>
   fc.array(fc.integer({ min: 0, max: vocabSize - 1 }), { minLength, maxLength });

@@ -31,17 +31,6 @@ export function perturbed(config: JambaConfig, backend: Backend, dtype: "float32
   return model;
 }
 
-/** ||got - want|| / ||want||; infinity where they do not even have the same size. */
-export function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number {
-  if (got.length !== want.length) return Number.POSITIVE_INFINITY;
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < want.length; i++) {
-    difference += (got[i]! - want[i]!) ** 2;
-    norm += want[i]! ** 2;
-  }
-  return Math.sqrt(norm === 0 ? difference : difference / norm);
-}
-
 /** The logits of each position of each row, and the next state, which is the caller's. */
 export async function run(
   model: Jamba,

@@ -24,6 +24,7 @@ export interface MambaParts {
  * @param marks - int32 [batch, length], see `segmentMarks`; undefined where no token starts a sequence or is padding
  * @param inPlace - the given state may be advanced where it lies
  * @param dtype - of what flows inside the mixer; the stream's own by default
+ * @param isForgetful - see `SelectiveSsm.forward`
  */
 export function residualMamba(
   parts: MambaParts,
@@ -32,10 +33,11 @@ export function residualMamba(
   marks: Tensor | undefined,
   inPlace: boolean,
   dtype?: FloatDType,
+  isForgetful = false,
 ): Stream & { readonly state: LayerState } {
   const compose = () => {
     const { y, sum } = normalise(parts.norm, stream, dtype);
-    const { out, state: next } = parts.mixer.forward(y, state ?? {}, marks);
+    const { out, state: next } = parts.mixer.forward(y, state ?? {}, marks, isForgetful);
     return { residual: sum, update: out, convState: next.conv, ssmState: next.ssm };
   };
   // A backend may have the whole block as one kernel; padding and new sequences inside are beyond such kernels.
@@ -120,9 +122,10 @@ export class MambaBlock extends Module {
     marks: Tensor | undefined,
     inPlace: boolean,
     dtype?: FloatDType,
+    isForgetful = false,
   ): Stream & { readonly state: LayerState } {
     const { norm, mixer } = this;
-    return residualMamba({ norm, mixer, config: this.#config }, stream, state, marks, inPlace, dtype);
+    return residualMamba({ norm, mixer, config: this.#config }, stream, state, marks, inPlace, dtype, isForgetful);
   }
 }
 

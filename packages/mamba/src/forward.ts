@@ -1,4 +1,5 @@
 import type { FloatDType } from "@mamba-ts/backend";
+import type { Recompute } from "@mamba-ts/nn";
 import type { Tensor } from "@mamba-ts/tensor";
 import type { SegmentIds } from "./segments.js";
 import type { MambaState } from "./state.js";
@@ -20,8 +21,8 @@ export interface ForwardOptions {
   readonly states?: "last" | "all";
   /** Also return the residual stream after every layer, the last one after the final norm. */
   readonly hiddenStates?: boolean;
-  /** Keep only the blocks' inputs for the gradient, and compute the rest again: less memory, a third more time. */
-  readonly recompute?: boolean;
+  /** What is computed again for the gradient instead of kept. */
+  readonly recompute?: Recompute;
   /**
    * What flows between the operations of a layer, whatever the weights are stored in: bf16 takes half of float32's memory and the matrix
    * units of a GPU. The residual stream, the state and the inside of the scan stay float32. The stream's dtype by default.

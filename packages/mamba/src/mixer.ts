@@ -13,6 +13,7 @@ import {
 } from "@mamba-ts/nn";
 import {
   exp,
+  forget,
   linear,
   neg,
   rmsNorm,
@@ -29,6 +30,8 @@ export interface ScanInputs {
   readonly scan: Omit<SelectiveScanArguments, "z" | "initialState" | "marks">;
   /** [batch, dConv - 1, dInner]: the convolution's state after the last token. */
   readonly conv: Tensor;
+  /** What is made of x on the way and cheaply made again: the convolution's output, dt B C, and delta. */
+  readonly made: readonly Tensor[];
 }
 
 /** The selective state space itself: causal convolution, input-dependent delta, B and C, scan (section 3.2, Alg. 2). */
@@ -73,7 +76,8 @@ export class SelectiveSsm extends Module {
   project(x: Tensor, conv: Tensor | undefined, marks: Tensor | undefined): ScanInputs {
     const { dtRank, dState, innerNorm, innerNormEps } = this.#config;
     const { y: u, finalState } = this.conv1d.forward(x, conv, marks); // [batch, length, dInner]
-    let [dt, B, C] = split(this.xProj.forward(u), [dtRank, dState, dState]) as [Tensor, Tensor, Tensor]; // [batch, length, *]
+    const projected = this.xProj.forward(u); // [batch, length, dtRank + 2 dState]
+    let [dt, B, C] = split(projected, [dtRank, dState, dState]) as [Tensor, Tensor, Tensor]; // [batch, length, *]
     if (innerNorm !== "none") {
       const norm = (t: Tensor, by: RmsNorm | undefined): Tensor =>
         rmsNorm({ x: t, weight: by?.weight.value, eps: innerNormEps }).y;
@@ -82,11 +86,12 @@ export class SelectiveSsm extends Module {
     const delta = linear(dt, this.dtProj.weight.value); // [batch, length, dInner]
     const A = neg(exp(this.A_log.value)); // [dInner, dState], A < 0
     const scan = { x: u, delta, A, B, C, D: this.D.value, deltaBias: this.dtProj.bias!.value, softplus: true };
-    return { scan, conv: finalState };
+    return { scan, conv: finalState, made: [u, projected, delta] };
   }
 
   /**
    * @param x, z - [batch, length, dInner]: the branch that is scanned, and the one that gates it
+   * @param isForgetful - the gradient makes what the scan reads again, instead of keeping it
    * @returns y [batch, length, dInner] and the state after the last token
    */
   forward(
@@ -94,9 +99,11 @@ export class SelectiveSsm extends Module {
     z: Tensor | undefined,
     state: Partial<LayerState>,
     marks: Tensor | undefined,
+    isForgetful = false,
   ): { readonly y: Tensor; readonly state: LayerState } {
-    const { scan, conv } = this.project(x, state.conv, marks);
+    const { scan, conv, made } = this.project(x, state.conv, marks);
     const { y, finalState: ssm } = selectiveScan({ ...scan, z, initialState: state.ssm, marks });
+    if (isForgetful) forget(made, [x, state.conv, marks], () => this.project(x, state.conv, marks).made);
     return { y, state: { conv, ssm } };
   }
 }
@@ -123,14 +130,19 @@ export class MambaMixer extends Module {
     return key === "ssm" ? "" : super.prefixOf(key);
   }
 
-  /** @param h - [batch, length, dModel]  @returns the same shape, and the state */
+  /**
+   * @param h - [batch, length, dModel]
+   * @param isForgetful - see `SelectiveSsm.forward`
+   * @returns the same shape, and the state
+   */
   forward(
     h: Tensor,
     state: Partial<LayerState>,
     marks: Tensor | undefined,
+    isForgetful = false,
   ): { readonly out: Tensor; readonly state: LayerState } {
     const [x, z] = split(this.inProj.forward(h), [this.#dInner, this.#dInner]) as [Tensor, Tensor]; // [batch, length, dInner]
-    const { y, state: next } = this.ssm.forward(x, z, state, marks);
+    const { y, state: next } = this.ssm.forward(x, z, state, marks, isForgetful);
     return { out: this.outProj.forward(y), state: next }; // [batch, length, dModel]
   }
 }

@@ -49,6 +49,8 @@ export class MambaBackbone extends Module {
 
 /** The language model. Making one takes no memory; `Mamba.create` draws weights, `loadMamba` reads them. */
 export class Mamba extends Module {
+  /** A step of one token launches the same work whatever has been read, so that it can be captured. */
+  readonly hasFixedStep = true;
   readonly backbone: MambaBackbone;
   readonly lmHead?: Linear;
   readonly #config: ResolvedMambaConfig;
@@ -149,8 +151,10 @@ export class Mamba extends Module {
     const seen: Tensor[] = [];
     layers.forEach((layer, i) => {
       const before = stream;
-      const run = () => layer.forward(before, state?.layers[i], marks, inPlace, dtype);
-      const { state: after, ...out } = recompute ? checkpoint(run) : run();
+      // What a layer makes on the way goes before the next one begins.
+      const run = () =>
+        scope(() => layer.forward(before, state?.layers[i], marks, inPlace, dtype, recompute === "cheap"));
+      const { state: after, ...out } = recompute === true ? checkpoint(run) : run();
       stream = out;
       next.push(after);
       if (hiddenStates && i < layers.length - 1) seen.push(streamValue(out));

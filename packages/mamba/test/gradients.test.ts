@@ -1,5 +1,6 @@
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
 import { type Mamba, type MambaConfig, MambaState } from "@mamba-ts/mamba";
+import type { Recompute } from "@mamba-ts/nn";
 import { add, fromHost, mul, Rng, scope, sum, type Tensor, tensorsSymbol, valueAndGrad } from "@mamba-ts/tensor";
 import { afterEach, describe, expect, test } from "vitest";
 import { perturbed, vocabSize } from "./support.js";
@@ -48,7 +49,7 @@ describe.each([
    */
   const check = async (
     config: Partial<MambaConfig>,
-    options: { withSegments?: boolean; recompute?: boolean; along: "elements" | "directions" },
+    options: { withSegments?: boolean; recompute?: Recompute; along: "elements" | "directions" },
   ): Promise<void> => {
     const model = perturbed({ ...base, ...config }, backend, "float64");
     const state = initialState(model);
@@ -118,6 +119,7 @@ describe.each([
     ["no convolution bias, odd sizes", { convBias: false, dModel: 7, expand: 3, dtRank: 2, dState: 5, dConv: 2 }],
   ] as const)("%s", (__, config) => check(config, { along: "directions" }));
   test("with segments and padding", () => check({ norm: "layer" }, { along: "directions", withSegments: true }));
-  test("with recomputation", () =>
-    check({ innerNorm: "plain" }, { along: "directions", recompute: true, withSegments: true }));
+  test.each([true, "cheap"] as const)("with recomputation: %s", (recompute) =>
+    check({ innerNorm: "plain" }, { along: "directions", recompute, withSegments: true }),
+  );
 });

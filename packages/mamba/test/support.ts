@@ -1,4 +1,5 @@
 import type { Backend } from "@mamba-ts/backend";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { type ForwardOptions, Mamba, type MambaConfig, type MambaState } from "@mamba-ts/mamba";
 import { fromHost, Rng, scope, tensorsSymbol } from "@mamba-ts/tensor";
 import * as fc from "fast-check";
@@ -130,21 +131,11 @@ export async function seeInChunks(
   return { logits, state: final, segmentStates: [] };
 }
 
-/** ||got - want|| / ||want||; infinity where they do not even have the same size. */
-export function relativeError(
-  got: readonly ArrayLike<number>[] | undefined,
-  want: readonly ArrayLike<number>[],
-): number {
-  const [a, b] = [got?.flatMap((x) => Array.from(x)) ?? [], want.flatMap((x) => Array.from(x))];
-  if (a.length !== b.length) return Number.POSITIVE_INFINITY;
-  const norm = (x: readonly number[]): number => Math.sqrt(x.reduce((s, v) => s + v * v, 0));
-  const difference = norm(a.map((v, i) => v - b[i]!));
-  return norm(b) === 0 ? difference : difference / norm(b);
-}
+const flat = (rows: readonly ArrayLike<number>[]): number[] => rows.flatMap((row) => Array.from(row));
 
 /** Both agree to 1e-5 of the norm. */
 export function expectClose(got: readonly ArrayLike<number>[] | undefined, want: readonly ArrayLike<number>[]): void {
-  expect(relativeError(got, want)).toBeLessThan(1e-5);
+  expect(relativeError(flat(got ?? []), flat(want))).toBeLessThan(1e-5);
 }
 
 export function expectSame(got: Pick<Seen, "logits" | "state">, want: Pick<Seen, "logits" | "state">): void {

@@ -39,6 +39,7 @@ import {
   loadBalancingLoss,
   Module,
   MoE,
+  type Recompute,
   type RmsNorm,
   type Routing,
   routerZLoss,
@@ -86,11 +87,20 @@ export class MoEMambaBlock extends Module {
       readonly capacity: number | undefined;
       readonly inPlace: boolean;
       readonly dtype: FloatDType | undefined;
+      readonly isForgetful: boolean;
     },
   ): Stream & { readonly state: LayerState; readonly routing: Routing } {
     const { norm, mixer } = this;
     const parts = { norm, mixer, config: this.#mamba };
-    const { state: next, ...mixed } = residualMamba(parts, stream, state, call.marks, call.inPlace, call.dtype);
+    const { state: next, ...mixed } = residualMamba(
+      parts,
+      stream,
+      state,
+      call.marks,
+      call.inPlace,
+      call.dtype,
+      call.isForgetful,
+    );
     const { y, sum } = normalise(this.moeNorm, mixed, call.dtype); // [batch, length, dModel]
     const { y: update, routing } = this.moe.forward(y, call);
     return { residual: sum, update, state: next, routing };
@@ -123,8 +133,8 @@ export interface MoEMambaForwardOptions {
   readonly logits?: "all" | "last" | "none";
   /** Also return the residual stream after every block, the last one after the final norm. */
   readonly hiddenStates?: boolean;
-  /** Keep only the blocks' inputs for the gradient, and compute the rest again. */
-  readonly recompute?: boolean;
+  /** What is computed again for the gradient instead of kept. */
+  readonly recompute?: Recompute;
   /** What flows between the operations of a layer, see Mamba's `forward`; the stream's dtype by default. */
   readonly dtype?: FloatDType | undefined;
   /** Training mode: experts have a capacity, and the routers' losses come as `penalty`. */
@@ -155,6 +165,8 @@ export interface MoEMambaForwardResult {
 
 /** The language model. Making one takes no memory; `MoEMamba.create` draws weights, `loadMoEMamba` reads them. */
 export class MoEMamba extends Module {
+  /** A step of one token launches the same work whatever has been read, so that it can be captured. */
+  readonly hasFixedStep = true;
   readonly backbone: MoEMambaBackbone;
   readonly lmHead?: Linear;
   readonly #config: ResolvedMoEMambaConfig;
@@ -263,6 +275,7 @@ export class MoEMamba extends Module {
       capacity: train ? this.#capacity(real?.reduce((n, r) => n + r, 0) ?? batch * length) : undefined,
       inPlace: into !== undefined && into === state,
       dtype,
+      isForgetful: recompute === "cheap",
     };
     // The residual stream is float32 whatever the weights are.
     let stream: Stream = { residual: cast(embeddings.forward(tokens), this.#streamDType()), update: undefined }; // [batch, length, dModel]
@@ -271,8 +284,9 @@ export class MoEMamba extends Module {
     const routings: Routing[] = [];
     layers.forEach((layer, i) => {
       const from = stream;
-      const run = () => layer.forward(from, state?.layers[i], call);
-      const { state: after, routing, ...out } = recompute ? checkpoint(run) : run();
+      // What a layer makes on the way goes before the next one begins.
+      const run = () => scope(() => layer.forward(from, state?.layers[i], call));
+      const { state: after, routing, ...out } = recompute === true ? checkpoint(run) : run();
       stream = out;
       next.push(after);
       routings.push(routing);

@@ -1,4 +1,5 @@
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { encodeSafetensors, memoryReader, openSafetensors } from "@mamba-ts/checkpoint";
 import type { MambaState } from "@mamba-ts/mamba";
 import { MoEMamba, type MoEMambaConfig, type MoEMambaForwardOptions, moeMambaSizes } from "@mamba-ts/moe-mamba";
@@ -23,16 +24,6 @@ function perturbed(config: MoEMambaConfig, dtype: "float32" | "float64" = "float
       dtype,
     );
   return { backend, model };
-}
-
-function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number {
-  if (got.length !== want.length) return Number.POSITIVE_INFINITY;
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < want.length; i++) {
-    difference += (got[i]! - want[i]!) ** 2;
-    norm += want[i]! ** 2;
-  }
-  return Math.sqrt(difference / norm);
 }
 
 /** Logits [rows][position * vocabulary]; the state is the caller's. */

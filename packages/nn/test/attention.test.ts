@@ -1,8 +1,9 @@
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { Attention, type KvCache } from "@mamba-ts/nn";
 import { fromHost, keep, mul, Rng, scope, slice, sum, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
 import { afterEach, describe, expect, test } from "vitest";
-import { expectGradients, project, randomTensor, relativeError } from "./support.js";
+import { expectGradients, project, randomTensor } from "./support.js";
 
 describe.each([
   ["fused", undefined],

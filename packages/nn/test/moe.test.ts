@@ -1,9 +1,10 @@
 import type { Backend } from "@mamba-ts/backend";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { droppedChoices, expertCounts, loadBalancingLoss, MoE, type MoEOptions, routerZLoss } from "@mamba-ts/nn";
 import { add, fromHost, mul, Rng, scope, sum, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
 import { afterEach, describe, expect, test } from "vitest";
-import { expectGradients, project, randomTensor, relativeError } from "./support.js";
+import { expectGradients, project, randomTensor } from "./support.js";
 
 const base: MoEOptions = { width: 5, hidden: 7, experts: 4, topK: 2 };
 const silu = (x: number): number => x / (1 + Math.exp(-x));

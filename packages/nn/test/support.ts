@@ -2,17 +2,6 @@ import type { Backend } from "@mamba-ts/backend";
 import { fromHost, Rng, type Tensor } from "@mamba-ts/tensor";
 import { expect } from "vitest";
 
-/** ||got - want|| / ||want||; infinity where they do not even have the same size. */
-export function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number {
-  if (got.length !== want.length) return Number.POSITIVE_INFINITY;
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < want.length; i++) {
-    difference += (got[i]! - want[i]!) ** 2;
-    norm += want[i]! ** 2;
-  }
-  return Math.sqrt(norm === 0 ? difference : difference / norm);
-}
-
 export function randomTensor(backend: Backend, seed: number, shape: readonly number[], std = 1): Tensor {
   const size = shape.reduce((n, m) => n * m, 1);
   return fromHost(

@@ -1,12 +1,14 @@
 /** The forms of a layer are one, and agree with @mamba-ts/ssm's float64 definition. */
+
 import type { Backend } from "@mamba-ts/backend";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { convolutionKernel, discretizeSystem, dplrKernel, fromInterleaved, sampledRecurrence } from "@mamba-ts/ssm";
 import { concat, mul, Rng, scope, slice, sum, tensor, valueAndGrad } from "@mamba-ts/tensor";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { resolveLayerConfig, S4Convolution, S4Kernel, type S4LayerConfig } from "../src/index.js";
-import { backend, errorOf, makeKernel, normal, relativeError } from "./support.js";
+import { backend, errorOf, makeKernel, normal } from "./support.js";
 
 const kinds: readonly [string, Partial<S4LayerConfig>][] = [
   ["S4D-Lin, zero-order hold", { init: "lin" }],

@@ -1,8 +1,9 @@
 /** Against state-spaces/s4: kernels, the convolution and the recurrence, in float32 and without a kernel of a backend. */
+import { relativeError } from "@mamba-ts/backend-testing";
 import { scope, slice, tensor } from "@mamba-ts/tensor";
 import { describe, expect, it } from "vitest";
 import { resolveLayerConfig, S4Convolution, type S4LayerConfig } from "../src/index.js";
-import { backend, fixture, relativeError } from "./support.js";
+import { backend, fixture } from "./support.js";
 
 const cases: readonly [string, Partial<S4LayerConfig>, number][] = [
   ["s4d-diag-lin-zoh", { discretization: "zoh" }, 1e-5],

@@ -1,5 +1,6 @@
 import { isMambaError } from "@mamba-ts/backend";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { encodeSafetensors, memoryReader, openSafetensors } from "@mamba-ts/checkpoint";
 import {
   linearCrossEntropy,
@@ -18,7 +19,7 @@ import { AdamW, gradientStep } from "@mamba-ts/train";
 import { describe, expect, it } from "vitest";
 import { isStateParameter, type S4Config, S4Model, S4State } from "../src/index.js";
 import { loadS4From, s4Tensors } from "../src/load.js";
-import { backend, errorOf, normal, relativeError } from "./support.js";
+import { backend, errorOf, normal } from "./support.js";
 
 const small: S4Config = {
   dModel: 4,

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { type HostArray, Rng, type Tensor, tensor } from "@mamba-ts/tensor";
 import { type ResolvedS4LayerConfig, resolveLayerConfig, S4Kernel, type S4LayerConfig } from "../src/index.js";
 
@@ -46,17 +47,6 @@ export function makeKernel(
 export function normal(shape: readonly number[], seed: number, dtype: "float32" | "float64" = "float64"): Tensor {
   const size = shape.reduce((a, b) => a * b, 1);
   return tensor(backend, new Rng(seed).normal(size), shape, dtype);
-}
-
-/** ||got - want|| / ||want||; NaN where anything is. */
-export function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number {
-  if (got.length !== want.length) return Number.POSITIVE_INFINITY;
-  let [error, size] = [0, 0];
-  for (let i = 0; i < want.length; i++) {
-    error += (got[i]! - want[i]!) ** 2;
-    size += want[i]! ** 2;
-  }
-  return error === 0 ? 0 : Math.sqrt(error / size);
 }
 
 export const errorOf = async (got: Tensor, want: Tensor): Promise<number> =>

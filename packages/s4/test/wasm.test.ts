@@ -1,9 +1,10 @@
 /** Training on the default backend is training in float64: losses and gradients, with its kernels and without. */
+import { relativeError } from "@mamba-ts/backend-testing";
 import { createBackend } from "@mamba-ts/backend-wasm";
 import { mul, Rng, scope, sum, type Tensor, tensor, valueAndGrad, watchDispatch } from "@mamba-ts/tensor";
 import { expect, it } from "vitest";
 import { type S4Config, S4Model } from "../src/index.js";
-import { backend as cpu, relativeError } from "./support.js";
+import { backend as cpu } from "./support.js";
 
 const [batch, length] = [3, 50];
 const base: S4Config = {

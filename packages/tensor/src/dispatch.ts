@@ -4,7 +4,7 @@
  */
 import type { Backend, Buf, DType, FusedOp, FusedOps, Operand, Shape } from "@mamba-ts/backend";
 import { cast } from "./ops/unary.js";
-import { isRecording, record, touch, withoutRecording } from "./recorder.js";
+import { isRecording, record, touch, use, withoutRecording } from "./recorder.js";
 import { commonBackend, denseCopy } from "./run.js";
 import { scope } from "./scope.js";
 import { vjp } from "./tape.js";
@@ -129,15 +129,20 @@ function runKernel<D, Name extends string, Output extends string>(
   const outputNames = Object.keys(outputs) as Output[];
   const made = outputNames.map((name) => outputs[name]!);
   const saved = result.saved.map((buf) => Tensor.fromBuffer(backend, buf, [buf.count]));
-  record(inputs, made, [...inputs, ...made, ...saved], (gs, needs) =>
+  const fused = op.backward !== undefined && (op.supportsBackward?.(descriptor) ?? true);
+  const reads = fused ? op.backwardReads?.(descriptor) : undefined;
+  const isRead = (name: string): boolean => reads?.includes(name) ?? true;
+  const [readNames, readOutputs] = [names.filter(isRead), outputNames.filter(isRead)];
+  const readInputs = readNames.map((name) => args[name] as Tensor);
+  const readMade = readOutputs.map((name) => outputs[name]!);
+  record(inputs, made, [...readInputs, ...readMade, ...saved], (gs, needs) =>
     lazily(names, () => {
       const gradOutputs = pairs(outputNames, gs);
       const wanted = names.filter((_, i) => needs[i]!);
-      const fused = op.backward !== undefined && (op.supportsBackward?.(descriptor) ?? true);
       reportDispatch(definition.name, "backward", fused ? "fused" : "composed");
       if (!fused) return composedGradients(definition, args, descriptor, gradOutputs, wanted);
       const gradNames = Object.keys(gradOutputs) as Output[];
-      const grads = withNamedOperands(names, inputs, strided, (operands) =>
+      const grads = withNamedOperands(readNames, readInputs, strided, (operands) =>
         withNamedOperands(
           gradNames,
           gradNames.map((n) => gradOutputs[n]!),
@@ -146,7 +151,7 @@ function runKernel<D, Name extends string, Output extends string>(
             op.backward!(
               operands as never,
               descriptor,
-              named(outputNames, made.map(denseOperand)),
+              named(readOutputs, readMade.map(denseOperand)),
               result.saved,
               gradOperands,
               new Set(wanted),
@@ -237,6 +242,7 @@ export function withNamedOperands<T>(
 ): T {
   const copies: Tensor[] = [];
   const operand = (t: Tensor, name: string): Operand => {
+    use(t);
     if (t.isDense) return denseOperand(t);
     const rowStride = strided.has(name) ? rowStrideOf(t) : undefined;
     if (rowStride !== undefined) return { buf: t.buf, offset: t.offset, rowStride, shape: t.shape, dtype: t.dtype };

@@ -21,7 +21,15 @@ export { matmul } from "./ops/matmul.js";
 export { moe, moeBlockRows } from "./ops/moe.js";
 export { layerNorm, type NormArguments, type NormResult, rmsNorm } from "./ops/norm.js";
 export { argMax, argMin, logSumExp, max, mean, softmax, sum } from "./ops/reduce.js";
-export { expectSampleOptions, type SampleOptions, type SampleResult, sample } from "./ops/sample.js";
+export {
+  canSampleInto,
+  type DrawState,
+  expectSampleOptions,
+  type SampleOptions,
+  type SampleResult,
+  sample,
+  sampleInto,
+} from "./ops/sample.js";
 export { type SelectiveScanArguments, type SelectiveScanResult, selectiveScan } from "./ops/selective-scan.js";
 export {
   abs,
@@ -48,7 +56,7 @@ export { copy, detach, expand, flip, permute, reshape, slice, split, transpose, 
 export { where } from "./ops/where.js";
 export { philox, randomWords } from "./philox.js";
 export { type RandomOptions, Rng, randomNormal, randomUniform } from "./random.js";
-export { tapeIsOpen, withoutRecording } from "./recorder.js";
+export { forget, tapeIsOpen, withoutRecording } from "./recorder.js";
 export { keep, scope, type TensorOwner, tensorsIn, tensorsSymbol } from "./scope.js";
 export { broadcastShapes, denseStrides, expectRank, expectShape, sameShape, sizeOf } from "./shape.js";
 export { checkpoint, valueAndGrad, vjp } from "./tape.js";

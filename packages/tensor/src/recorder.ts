@@ -20,6 +20,8 @@ export interface Recorder {
     rule: GradientRule,
   ): void;
   touch(tensor: Tensor): void;
+  /** See `forget`; without it nothing is forgotten. */
+  forget?(tensors: readonly Tensor[], reads: readonly Tensor[], again: () => readonly Tensor[]): void;
 }
 
 let recorder: Recorder | undefined;
@@ -39,9 +41,36 @@ export function tapeIsOpen(): boolean {
   return recorder !== undefined;
 }
 
+let onUse: ((tensor: Tensor) => void) | undefined;
+
 /** Tells the open recorder, if there is one, that an operation reads this tensor. */
 export function touch(tensor: Tensor): void {
   recorder?.touch(tensor);
+  onUse?.(tensor);
+}
+
+/** Tells who watches, see `watchUses`, that an operation reads this tensor or writes where it lies; no gradient needs it. */
+export function use(tensor: Tensor): void {
+  onUse?.(tensor);
+}
+
+/** Whether a function is being captured, which is who watches. */
+export function isCapturing(): boolean {
+  return onUse !== undefined;
+}
+
+/** Runs `fn`; `onEach` sees every tensor that an operation takes, as it is before. */
+export function watchUses<T>(onEach: (tensor: Tensor) => void, fn: () => T): T {
+  const outer = onUse;
+  onUse = (tensor) => {
+    onEach(tensor);
+    outer?.(tensor);
+  };
+  try {
+    return fn();
+  } finally {
+    onUse = outer;
+  }
 }
 
 /**
@@ -55,6 +84,24 @@ export function record(
   rule: GradientRule,
 ): void {
   if (isRecording(inputs)) recorder!.add(inputs, outputs, saved, rule);
+}
+
+/**
+ * Frees intermediate results that only the gradient will read and that cost little: it computes them again when it comes to the operations recorded
+ * since they were made. Does nothing where no gradient is recorded.
+ * @param tensors - dense, and read by nothing any more
+ * @param reads - what `again` reads and the caller may free before the gradient
+ * @param again - computes them again, in the same order
+ */
+export function forget(
+  tensors: readonly Tensor[],
+  reads: readonly (Tensor | undefined)[],
+  again: () => readonly Tensor[],
+): void {
+  const known = recorder === undefined ? [] : tensors.filter((t) => recorder!.tracks(t));
+  if (known.length < tensors.length || known.length === 0) return;
+  const given = reads.filter((t) => t !== undefined);
+  recorder!.forget?.(tensors, given, again);
 }
 
 /** Runs `fn` with recording off: its results are constants to any open tape. */

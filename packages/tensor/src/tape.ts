@@ -23,6 +23,8 @@ interface TapeNode {
   readonly outputs: readonly number[];
   readonly saved: readonly Tensor[];
   readonly rule: GradientRule;
+  /** What has to be done before the nodes before this one, whatever its gradients are. */
+  readonly prepare?: () => void;
 }
 
 class Tape implements Recorder {
@@ -54,6 +56,19 @@ class Tape implements Recorder {
     });
   }
 
+  forget(tensors: readonly Tensor[], reads: readonly Tensor[], again: () => readonly Tensor[]): void {
+    const saved = [...tensors, ...reads];
+    for (const t of saved) hold(t);
+    for (const t of tensors) t.vacate();
+    const prepare = (): void => {
+      scope(() => {
+        const fresh = again();
+        for (const [i, t] of tensors.entries()) t.refill(fresh[i]!);
+      });
+    };
+    this.nodes.push({ inputs: [], outputs: [], saved, rule: () => [], prepare });
+  }
+
   /** Walks the nodes backwards from the seeded gradients; `onReady` sees the gradient of each of `wrt` as soon as it is complete. */
   backward(
     seeds: readonly (readonly [Tensor, Tensor])[],
@@ -81,6 +96,7 @@ class Tape implements Recorder {
       for (let i = this.nodes.length - 1; i >= 0; i--) {
         const node = this.nodes.pop()!;
         try {
+          node.prepare?.();
           const gradOutputs = node.outputs.map((id) => gradients.get(id));
           if (gradOutputs.some((g) => g !== undefined))
             scope(() => {

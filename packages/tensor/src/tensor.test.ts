@@ -128,6 +128,72 @@ describe("gradients", () => {
     for (const g of [x, w, ...plain.gradients, ...saved.gradients]) g.dispose();
   });
 
+  test("what is forgotten is made again for the gradient, and nothing reads it before", async () => {
+    const x = t.randomNormal(backend, [64], new t.Rng(1), { dtype: "float64" });
+    const measure = (isForgetful: boolean) => {
+      let [held, made] = [0, 0];
+      const run = () => {
+        let h = x;
+        for (let i = 0; i < 5; i++) {
+          const before = h;
+          h = t.scope(() => {
+            const make = () => {
+              made++;
+              const u = t.sin(before);
+              return [u, t.exp(u)] as const;
+            };
+            const [u, v] = make();
+            const [left, right] = t.split(v, [32, 32]) as [t.Tensor, t.Tensor];
+            const y = t.concat([t.mul(left, t.slice(u, 0, 0, 32)), t.mul(right, t.tanh(t.slice(u, 0, 32, 64)))], 0);
+            if (isForgetful) {
+              t.forget([u, v], [before], make);
+              if (i === 0) expect(() => t.add(u, 1)).toThrow(/forget/);
+            }
+            return y;
+          });
+        }
+        held = backend.memory().liveBytes;
+        return { loss: t.sum(h) };
+      };
+      const { value, gradients } = t.valueAndGrad(run, [x]);
+      value.loss.dispose();
+      return { g: gradients[0]!, held, made };
+    };
+    const [plain, forgetful] = [measure(false), measure(true)];
+    expect(await values(forgetful.g)).toEqual(await values(plain.g));
+    expect([plain.made, forgetful.made]).toEqual([5, 10]);
+    expect(forgetful.held).toBeLessThan(plain.held);
+    for (const g of [x, plain.g, forgetful.g]) g.dispose();
+  });
+
+  test("nothing is forgotten without a tape, nor left behind by a loss that throws", () => {
+    const x = vector(1, 2);
+    const y = t.exp(x);
+    t.forget([y], [x], () => [t.exp(x)]);
+    expect(y.buf.count).toBe(2);
+    y.dispose();
+    const before = backend.memory().liveBuffers;
+    expect(() =>
+      t.valueAndGrad(() => {
+        const u = t.exp(x);
+        const v = t.mul(u, u);
+        t.forget([u], [], () => [t.exp(x)]);
+        return { loss: v };
+      }, [x]),
+    ).toThrow(/not a scalar/);
+    expect(backend.memory().liveBuffers).toBe(before);
+    const wrong = () =>
+      t.valueAndGrad(() => {
+        const u = t.exp(x);
+        const v = t.mul(u, u);
+        t.forget([u], [], () => [t.sum(x)]);
+        return { loss: t.sum(v) };
+      }, [x]);
+    expect(() => t.scope(wrong)).toThrow(/computed again/);
+    expect(backend.memory().liveBuffers).toBe(before);
+    x.dispose();
+  });
+
   test("the loss must be a scalar", () => {
     const x = vector(1, 2);
     expect(() => t.valueAndGrad(() => ({ loss: t.mul(x, 2) }), [x])).toThrow(/not a scalar/);
@@ -194,6 +260,45 @@ describe("dispatch", () => {
     const [got, expected] = [await values(y.y), await values(want.y)];
     for (const [i, v] of got.entries()) expect(v).toBeCloseTo(expected[i]!, 12);
     for (const x of [...t.tensorsIn([narrowArgs, args, y, want])]) x.dispose();
+  });
+
+  test("a kernel's gradient gets what it reads, and the rest is not kept for it", async () => {
+    const kernel = backend.fused!.linear!;
+    const own = backend;
+    const measure = (backwardReads: typeof kernel.backwardReads) => {
+      const seen: string[][] = [];
+      const linear = {
+        ...kernel,
+        ...(backwardReads === undefined ? {} : { backwardReads }),
+        backward: (...call: Parameters<NonNullable<typeof kernel.backward>>) => {
+          seen.push([...Object.keys(call[0]), ...Object.keys(call[2])]);
+          return kernel.backward!(...call);
+        },
+      };
+      backend = new Proxy(own, {
+        get: (target, key) =>
+          key === "fused" ? ({ ...own.fused, linear } as FusedOps) : Reflect.get(target, key, target),
+      });
+      const x = t.randomNormal(backend, [6, 4], new t.Rng(1), { dtype: "float64" });
+      const w = t.randomNormal(backend, [32, 4], new t.Rng(2), { dtype: "float64" });
+      const before = own.memory().liveBytes;
+      let held = 0;
+      const run = () => {
+        const loss = t.scope(() => t.sum(t.neg(t.linear(x, w))));
+        held = own.memory().liveBytes - before;
+        return { loss };
+      };
+      const { value, gradients } = t.valueAndGrad(run, [x, w]);
+      for (const u of [x, w, value.loss]) u.dispose();
+      backend = own;
+      return { gradients, held, seen };
+    };
+    const all = measure(undefined);
+    const some = measure(() => ["x", "weight"]);
+    expect([all.seen, some.seen]).toEqual([[["x", "weight", "y"]], [["x", "weight"]]]);
+    expect(all.held - some.held).toBe(6 * 32 * 8);
+    for (const i of [0, 1]) expect(await values(some.gradients[i]!)).toEqual(await values(all.gradients[i]!));
+    for (const g of [...all.gradients, ...some.gradients]) g.dispose();
   });
 
   test("reports what ran fused", () => {

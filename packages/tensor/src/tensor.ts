@@ -9,18 +9,24 @@ import {
   type Shape,
   UnsupportedError,
 } from "@mamba-ts/backend";
+import { isCapturing, use } from "./recorder.js";
 import { adopt, disown } from "./scope.js";
 import { denseStrides, isDense, show, sizeOf } from "./shape.js";
 import { giveTurn } from "./turn.js";
 
-/** A buffer and the number of tensors that look at it; freed when the last of them goes. */
+/** A buffer and the number of tensors that look at it; freed when the last of them goes. Without a buffer while it waits to be computed again. */
 interface Storage {
   readonly backend: Backend;
-  readonly buf: Buf;
+  buf: Buf | undefined;
   views: number;
 }
 
 let nextId = 0;
+/** How many tensors have been made: those with a smaller `id` were there before. */
+export function tensorsMade(): number {
+  return nextId;
+}
+
 /** Host arrays a tensor reads back as. */
 export type HostArray = Float32Array | Float64Array | Int32Array;
 
@@ -35,6 +41,8 @@ export class Tensor {
   holds = 1;
   /** The open scope it belongs to. Only scope.ts sets it: a field, since a weak map of every tensor made costs more than many a kernel's launch. */
   scope: { readonly tensors: Set<Tensor> } | undefined;
+  /** A capture relies on its memory. Only capture.ts sets it. */
+  isCaptured = false;
   #storage: Storage;
   #freedAt: Error | undefined;
   #owned = true;
@@ -69,7 +77,11 @@ export class Tensor {
   /** The buffer this tensor looks at; throws DisposedError once freed. */
   get buf(): Buf {
     this.assertLive();
-    return this.#storage.buf;
+    const { buf } = this.#storage;
+    if (buf !== undefined) return buf;
+    throw new DisposedError(`tensor ${this.dtype} ${show(this.shape)} was used after \`forget\` had freed its memory`, {
+      hint: "only the gradient may read it then",
+    });
   }
 
   /** Number of elements. */
@@ -83,7 +95,7 @@ export class Tensor {
 
   /** True if the buffer holds exactly this tensor's elements in row-major order, which is all that primitives accept. */
   get isDense(): boolean {
-    return this.offset === 0 && isDense(this.shape, this.strides) && this.#storage.buf.count === this.size;
+    return this.offset === 0 && isDense(this.shape, this.strides) && this.buf.count === this.size;
   }
 
   /**
@@ -131,16 +143,51 @@ export class Tensor {
     this.dispose();
   }
 
-  /** Makes this handle look at `source`'s memory instead of its own: how a parameter or a state advances where it lies. */
+  /**
+   * Makes this handle look at `source`'s memory instead of its own: how a parameter or a state advances. Inside a capture, whose replays
+   * know the memory and not the handle, the elements are copied to where this tensor lies, if the backend can (by `kvAppend`).
+   */
   assign(source: Tensor): void {
     this.assertLive();
     source.assertLive();
     if (!source.isDense || source.size !== this.size)
       throw new InvalidArgumentError(`assign: ${show(source.shape)} cannot take the place of ${show(this.shape)}`);
+    use(this);
+    if (isCapturing() && this.#copyFrom(source)) return;
+    if (this.isCaptured) movedCaptured++;
     const old = this.#storage;
     this.#storage = source.#storage;
     this.#storage.views++;
     drop(old);
+  }
+
+  /** Frees the memory under this tensor and all its views, until `refill`. Only the tape calls this. */
+  vacate(): void {
+    const { backend } = this;
+    backend.free(this.buf);
+    this.#storage.buf = undefined;
+  }
+
+  /** Takes the memory of `source`, which has none then. Only the tape calls this. */
+  refill(source: Tensor): void {
+    if (!source.isDense || source.size !== this.size || source.dtype !== this.dtype)
+      throw new InvalidArgumentError(
+        `forget: ${source.dtype} ${show(source.shape)} was computed again for ${this.dtype} ${show(this.shape)}`,
+      );
+    this.#storage.buf = source.buf;
+    source.#storage.buf = undefined;
+  }
+
+  #copyFrom(source: Tensor): boolean {
+    const { backend, buf, dtype, size: width } = this;
+    if (buf === source.buf) return true;
+    if (dtype === "int32" || dtype === "q8_0" || dtype !== source.dtype || !this.isDense) return false;
+    const descriptor = { batch: 1, capacity: 1, length: 1, width, position: 0, dtype };
+    const kernel = backend.fused?.kvAppend;
+    if (kernel === undefined || kernel.supports(descriptor) === false) return false;
+    const row = (of: Tensor): Operand => ({ ...denseOperand(of), rowStride: width, shape: [1, 1, width] });
+    kernel.forward({ cache: row(this), update: row(source) }, descriptor);
+    return true;
   }
 
   /** Throws DisposedError once the tensor has been freed. */
@@ -166,12 +213,19 @@ export class Tensor {
   /** Only `release` calls this. */
   free(): void {
     if (trackFrees) this.#freedAt = new Error("freed here");
+    if (this.isCaptured) movedCaptured++;
     drop(this.#storage);
   }
 }
 
 function drop(storage: Storage): void {
-  if (--storage.views === 0) storage.backend.free(storage.buf);
+  if (--storage.views === 0 && storage.buf !== undefined) storage.backend.free(storage.buf);
+}
+
+let movedCaptured = 0;
+/** How often a tensor that a capture relies on has been freed or has moved, of all captures together. */
+export function movesOfCaptured(): number {
+  return movedCaptured;
 }
 
 let trackFrees = false;

@@ -1,4 +1,5 @@
 import type { FloatDType } from "@mamba-ts/backend";
+import type { Recompute } from "@mamba-ts/nn";
 import { add, div, linearCrossEntropy, reshape, sum, type Tensor, tensor } from "@mamba-ts/tensor";
 import type { Batch } from "./data.js";
 import type { CarriedState, LanguageModel } from "./model.js";
@@ -26,7 +27,7 @@ export function languageModelLoss<S extends CarriedState>(
     dtype,
   }: {
     readonly state?: S | undefined;
-    readonly recompute?: boolean;
+    readonly recompute?: Recompute;
     readonly train?: boolean;
     /** Read the last token of each row too, which predicts nothing here but counts in a router's loss: as transformers' loss has it. */
     readonly lastToken?: boolean;

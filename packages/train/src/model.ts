@@ -1,5 +1,5 @@
 import type { FloatDType } from "@mamba-ts/backend";
-import type { Module } from "@mamba-ts/nn";
+import type { Module, Recompute } from "@mamba-ts/nn";
 import type { Tensor, TensorOwner } from "@mamba-ts/tensor";
 
 /** A state that a language model hands on: opaque to training, which keeps, saves and frees it. */
@@ -19,7 +19,7 @@ export interface LanguageModel<S extends CarriedState> extends Module {
       readonly segments?: readonly ArrayLike<number>[] | undefined;
       readonly logits: "none";
       readonly train: boolean;
-      readonly recompute: boolean;
+      readonly recompute: Recompute;
       readonly dtype?: FloatDType | undefined;
     },
   ): {

@@ -1,4 +1,5 @@
 import { type FloatDType, InvalidArgumentError, NonFiniteError } from "@mamba-ts/backend";
+import type { Recompute } from "@mamba-ts/nn";
 import { add, scope, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
 import type { Batch, BatchSource } from "./data.js";
 import { languageModelLoss } from "./loss.js";
@@ -17,8 +18,8 @@ export interface TrainerOptions {
   readonly accumulate?: number;
   /** Start each batch from the state the last one ended in (truncated backpropagation); needs contiguous data. */
   readonly carryState?: boolean;
-  /** Keep only the blocks' inputs for the gradient, and compute the rest again. */
-  readonly recompute?: boolean;
+  /** What is computed again for the gradient instead of kept. */
+  readonly recompute?: Recompute;
   /**
    * Of the activations: bf16 for mixed precision. Parameters, their gradients, the optimizer, the residual stream, the state and the loss
    * stay float32, so that the loss needs no scaling. float32 by default.

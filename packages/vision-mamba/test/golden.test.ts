@@ -1,12 +1,12 @@
 import { fileURLToPath } from "node:url";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { openSafetensors, readTensor } from "@mamba-ts/checkpoint";
 import { fileReader, openCheckpoint } from "@mamba-ts/checkpoint/node";
 import { Rng, randomNormal, scope, valueAndGrad } from "@mamba-ts/tensor";
 import { classificationLoss } from "@mamba-ts/vision-mamba";
 import { loadVisionMambaFrom, toVimConfig, visionMambaTensors } from "@mamba-ts/vision-mamba/load";
 import { describe, expect, test } from "vitest";
-import { relativeError } from "./support.js";
 
 const folder = fileURLToPath(new URL("./fixtures", import.meta.url));
 

@@ -1,5 +1,6 @@
 import type { Backend } from "@mamba-ts/backend";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
+import { relativeError } from "@mamba-ts/backend-testing";
 import { add, flip, fromHost, mul, Rng, randomNormal, scope, sum, type Tensor, valueAndGrad } from "@mamba-ts/tensor";
 import { AdamW } from "@mamba-ts/train";
 import {
@@ -14,7 +15,6 @@ import {
 } from "@mamba-ts/vision-mamba";
 import { parseVimConfig, toVimConfig } from "@mamba-ts/vision-mamba/load";
 import { describe, expect, test } from "vitest";
-import { relativeError } from "./support.js";
 
 const small: VisionMambaConfig = {
   imageSize: 8,

@@ -49,8 +49,9 @@ async function stream(
   const logprobs: number[] = [];
   let text = "";
   if (!output.json && typeof prompt === "string") process.stdout.write(prompt);
+  const { dtype: _ofWeights, ...drawing } = options;
   const steps = generate(model, tokenizer, promptIds, {
-    ...options,
+    ...drawing,
     signal,
     onPrefill: (done, total) => total > 1024 && output.progress(`reading ${done}/${total} tokens`),
   });

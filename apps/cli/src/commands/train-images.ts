@@ -23,7 +23,8 @@ export async function trainImages(
   { backend, output, signal }: { backend: Backend; output: Output; signal: AbortSignal },
 ): Promise<void> {
   for (const name of ["carry", "recompute", "reschedule"] as const)
-    if (options[name] === true) throw new UnsupportedError(`train: --${name} is not there for images`);
+    if (options[name] !== undefined && options[name] !== false)
+      throw new UnsupportedError(`train: --${name} is not there for images`);
   if ((options.dtype ?? "float32") !== "float32") throw new UnsupportedError("train: --dtype is not there for images");
   if (options.accumulate !== 1) throw new UnsupportedError("train: --accumulate is not there for images");
   const { dModel, nLayer, dState, steps, batch, seed, out, clip } = options;

@@ -35,7 +35,7 @@ export interface TrainOptions extends NewModelOptions {
   readonly weightDecay: number;
   readonly clip: number;
   readonly carry: boolean;
-  readonly recompute: boolean;
+  readonly recompute?: boolean | "all" | "cheap";
   readonly dtype?: "float32" | "bf16";
   readonly evalEvery: number;
   readonly evalBytes: number;
@@ -100,7 +100,7 @@ async function trainOn(
     clip: options.clip,
     accumulate: options.accumulate,
     carryState: options.carry,
-    recompute: options.recompute,
+    recompute: options.recompute === "all" ? true : (options.recompute ?? false),
     dtype,
   });
   try {

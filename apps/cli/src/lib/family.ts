@@ -21,7 +21,7 @@ import {
 import { detectMambaByteNaming, loadMambaByteFrom } from "@mamba-ts/mambabyte/load";
 import { MoEMamba } from "@mamba-ts/moe-mamba";
 import { loadMoEMambaFrom, moeMambaConfigText, parseMoEMambaConfig } from "@mamba-ts/moe-mamba/load";
-import type { Module } from "@mamba-ts/nn";
+import type { Module, Recompute } from "@mamba-ts/nn";
 import type { Tensor } from "@mamba-ts/tensor";
 import type { CarriedState, LanguageModel } from "@mamba-ts/train";
 import { VisionMamba } from "@mamba-ts/vision-mamba";
@@ -39,7 +39,7 @@ export interface TextModel extends LanguageModel<TextState>, GenerativeModel<Tex
       readonly logits?: "all" | "last" | "none" | number;
       readonly hiddenStates?: boolean;
       readonly train?: boolean;
-      readonly recompute?: boolean;
+      readonly recompute?: Recompute;
       readonly state?: TextState | undefined;
       readonly into?: TextState | undefined;
       readonly segments?: SegmentIds | undefined;

@@ -4,7 +4,17 @@ import { outputsOf, poisonedBackend, randomNumbers } from "../../test/support.js
 import { philox } from "../philox.js";
 
 const backend = poisonedBackend();
-const plain: SampleDescriptor = { batch: 1, vocab: 1, temperature: 1, topK: 0, topP: 1, minP: 0, seed: 0, counter: 0 };
+const plain: SampleDescriptor = {
+  batch: 1,
+  vocab: 1,
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  seed: 0,
+  counter: 0,
+  inPlace: false,
+};
 
 async function draw(
   logits: readonly number[],

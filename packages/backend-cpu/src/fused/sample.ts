@@ -1,17 +1,19 @@
-import type { FusedOps, SampleDescriptor } from "@mamba-ts/backend";
+import type { FusedOps, Operand, SampleDescriptor } from "@mamba-ts/backend";
 import { logSumExp } from "../functions.js";
 import { philox } from "../philox.js";
 import type { CpuMemory } from "../storage.js";
-import { floatOutput, floats, output } from "../values.js";
+import { floatOutput, floats, type Output, output } from "../values.js";
 
 /** Draws one token per row by the Gumbel trick: the largest of score + noise is distributed as softmax(scores). */
 export function sample(memory: CpuMemory): NonNullable<FusedOps["sample"]> {
   return {
     supports: ({ vocab }) => vocab > 0,
-    forward: ({ logits: operand }, d) => {
+    forward: ({ logits: operand, token: drawn, counter }, d) => {
       const { batch, vocab, temperature } = d;
       const logits = floats(memory, operand);
-      const token = output(memory, batch, "int32");
+      // In place, the given tokens are overwritten, and each row has its own counter, which goes up by one.
+      const token = drawn === undefined ? output(memory, batch, "int32") : given(memory, drawn);
+      const counters = counter === undefined ? undefined : (memory.own(counter.buf).words as Int32Array);
       const logprob = floatOutput(memory, batch, "float32");
       for (let r = 0; r < batch; r++) {
         const row = Float64Array.from(logits.subarray(r * vocab, (r + 1) * vocab));
@@ -21,14 +23,21 @@ export function sample(memory: CpuMemory): NonNullable<FusedOps["sample"]> {
             : draw(
                 row.map((x) => x / temperature),
                 r,
-                d,
+                counters === undefined ? d : { ...d, counter: counters[r]! >>> 0 },
               );
         token.values[r] = chosen;
+        if (counters !== undefined) counters[r]! += 1;
         logprob.values[r] = row[chosen]! - logSumExp(row, 0, vocab);
       }
       return { outputs: { token: token.finish(), logprob: logprob.finish() } };
     },
   };
+}
+
+/** A buffer that is there already, as an output. */
+function given(memory: CpuMemory, { buf }: Operand): Output {
+  const own = memory.own(buf);
+  return { values: own.words as Int32Array, finish: () => own };
 }
 
 /** The first of the largest; NaN counts as largest, as in argReduce. */

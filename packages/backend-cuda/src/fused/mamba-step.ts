@@ -8,6 +8,7 @@ type Op = NonNullable<FusedOps["mambaStep"]>;
 type Args = Parameters<Op["forward"]>[0];
 type Weights = "float32" | "bf16" | "f16";
 const FILE = "mamba_step";
+const FILE_MANY = "mamba_step_many";
 /** Sequences up to which reading the weights is all that counts. */
 const FEW = 4;
 /** States of a channel at most, and room for dt, B and C of the sequences of a block. */
@@ -54,7 +55,18 @@ function advanceKernel({ dState, batch }: MambaStepDescriptor): readonly [lanes:
   return dState <= 128 ? [16, 8, 1] : [32, 8, 1];
 }
 
+/** Whether 4 lanes take a channel of 4 sequences, 16 bytes at a time. */
+function isByQuads({ batch, dState, dtRank }: MambaStepDescriptor): boolean {
+  return batch > FEW && dState <= 16 && dState % 4 === 0 && dtRank <= 128 && dtRank % 4 === 0;
+}
+
 function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor, weights: Weights): void {
+  if (isByQuads(d)) {
+    const grid = [Math.ceil(d.dInner / 64), Math.ceil(d.batch / 4)] as const;
+    const shared = 4 * Math.min(4, d.batch) * (d.dtRank + 2 * d.dState);
+    device.launch(FILE, `step_advance_quads_${weights}`, grid, [256], struct, shared, true);
+    return;
+  }
   const [lanes, states, rows] = advanceKernel(d);
   const grid = [Math.ceil(d.dInner / (256 / lanes)), Math.ceil(d.batch / rows)] as const;
   const shared = 4 * Math.min(rows, d.batch) * (d.dtRank + 2 * d.dState);
@@ -91,6 +103,32 @@ function isSkinny({ dModel, dInner, weightDtype }: MambaStepDescriptor): boolean
   return weightDtype !== "float32" && dModel % 32 === 0 && dInner % 32 === 0;
 }
 
+/** Rows of a tile of common/tile.cuh, tiles of k on their way, and blocks of a cluster for which there are kernels. */
+const TILE = 64;
+const STAGES = 6;
+const CLUSTERS = [8, 4, 2, 1];
+
+/** A product of step `kind` by tiles of 64 rows and `width` columns, whose k a cluster of blocks shares out, or by blocks of 16 mt rows and 8 nt columns. */
+function manyRows(
+  device: CudaDevice,
+  { kind, columns, k, width, mt, nt }: { [K in "columns" | "k" | "width" | "mt" | "nt"]: number } & { kind: string },
+  { batch, dModel, dInner }: MambaStepDescriptor,
+  weights: Weights,
+  struct: Parameter[],
+): void {
+  const { major, multiprocessors } = device.info;
+  if (major < 9 || dModel % TILE !== 0 || dInner % TILE !== 0) {
+    const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
+    device.launch(FILE_MANY, `step_${kind}_many_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
+    return;
+  }
+  const [across, down] = [Math.ceil(columns / width), Math.ceil(batch / TILE)];
+  const blocks = CLUSTERS.find((n) => n === 1 || (n <= k / TILE && n * across * down <= multiprocessors))!;
+  const shared = STAGES * (TILE + width) * 2 * TILE;
+  const grid = [across * blocks, down] as const;
+  device.launch(FILE_MANY, `step_${kind}_tile_${blocks}_${weights}`, grid, [256], struct, shared, true);
+}
+
 /** Five kernels, products on the matrix units with what follows them done at once. */
 function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
   const { batch, dModel, dInner, dState, dtRank } = d;
@@ -104,16 +142,12 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
     yCast: device.alloc(batch * dInner, weights),
   };
   const struct = stepStruct(device, args, d, results, between);
-  // 16 mt rows and 8 nt columns a block.
-  const run = (kernel: string, columns: number, mt: number, nt: number): void => {
-    const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
-    device.launch(FILE, `${kernel}_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
-  };
-  device.launch(FILE, `step_norm_${weights}`, [batch], [256], struct, 0, true);
-  run("step_in_project_many", 2 * dInner, 2, 4);
-  run("step_x_project_many", width, 1, 1);
+  const multiply = (size: Parameters<typeof manyRows>[1]): void => manyRows(device, size, d, weights, struct);
+  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, true);
+  multiply({ kind: "in_project", columns: 2 * dInner, k: dModel, width: 64, mt: 2, nt: 4 });
+  multiply({ kind: "x_project", columns: width, k: dInner, width: 32, mt: 1, nt: 1 });
   advance(device, struct, d, weights);
-  run("step_out_project_many", dModel, 2, 2);
+  multiply({ kind: "out_project", columns: dModel, k: dInner, width: 64, mt: 1, nt: 2 });
   for (const buf of Object.values(between)) device.memory.free(buf);
 }
 
@@ -141,9 +175,9 @@ function manyByLibrary(
     const right = { buf: device.own(weight), offset: 0, rowStride: k, transposed: true, batchStride: 0 };
     product(device, left, right, into, { m: batch, n, k, batch: 1 }, { accumulate });
   };
-  device.launch(FILE, `step_norm_${weights}`, [batch], [256], struct, 0, true);
+  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, true);
   times(between.normed, args.inProj, between.xz, [dModel, 2 * dInner]);
-  device.launch(FILE, `step_conv_${weights}`, [Math.ceil(dInner / 256), batch], [256], struct, 0, true);
+  device.launch(FILE_MANY, `step_conv_${weights}`, [Math.ceil(dInner / 256), batch], [256], struct, 0, true);
   times(between.uCast, args.xProj, between.dbc, [dInner, width]);
   advance(device, struct, d, weights);
   times(between.yCast, args.outProj, results.out, [dInner, dModel], true);

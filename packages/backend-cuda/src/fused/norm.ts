@@ -54,6 +54,8 @@ function forward(device: CudaDevice, args: Args, d: RmsNormDescriptor, centred: 
       [Math.ceil(rows / 4)],
       [128],
       [...parameters, i64(rows), ...numbers],
+      0,
+      true,
     );
   else device.launch("norm", `norm_forward_${dtype}_${residualDtype}`, [rows], [256], [...parameters, ...numbers]);
   for (const buf of made) device.memory.free(buf);
@@ -123,10 +125,16 @@ function backward(
   return result;
 }
 
+/** What `backward` reads: what was normalised, and the weight. */
+function backwardReads({ hasResidual }: RmsNormDescriptor) {
+  return hasResidual ? (["sum", "weight"] as const) : (["x", "weight"] as const);
+}
+
 /** Kernels of /kernels/norm. */
 export function rmsNorm(device: CudaDevice): NonNullable<FusedOps["rmsNorm"]> {
   return {
     supports: isSupported,
+    backwardReads,
     forward: (args, d) => forward(device, args, d, false),
     backward: (args, d, outputs, _, gradOutputs, needs) =>
       backward(device, args, d, outputs, gradOutputs, needs, false),
@@ -137,6 +145,7 @@ export function rmsNorm(device: CudaDevice): NonNullable<FusedOps["rmsNorm"]> {
 export function layerNorm(device: CudaDevice): NonNullable<FusedOps["layerNorm"]> {
   return {
     supports: isSupported,
+    backwardReads,
     forward: (args, d) => forward(device, args, d, true),
     backward: (args, d, outputs, _, gradOutputs, needs) => backward(device, args, d, outputs, gradOutputs, needs, true),
   };

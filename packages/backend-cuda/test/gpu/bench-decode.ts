@@ -1,4 +1,4 @@
-/** Decoding of random weights in bf16 or float32: eager and as a CUDA graph, host and device time apart, and time by kernel. `node bench-decode.mjs [bf16|float32] [130m|1.4b]…` */
+/** Decoding of random weights in bf16 or float32: eager and as a CUDA graph, host and device time apart, and time by kernel. `node bench-decode.mjs [bf16|float32] [130m|1.4b]… [b1|b64]` */
 import { reshape, sample, scope, type Tensor, tensor } from "@mamba-ts/tensor";
 import { createBackend } from "../../src/index.js";
 import { profile } from "./support/profile.js";
@@ -7,7 +7,9 @@ import { randomModel, shapes } from "./support/random-model.js";
 const nativeFolder = process.env["MAMBA_TS_CUDA_NATIVE"];
 const backend = await createBackend(nativeFolder === undefined ? {} : { nativeFolder });
 const { cuda } = backend;
-const [dtype = "bf16", ...names] = process.argv.slice(2) as ["bf16" | "float32", ...(keyof typeof shapes)[]];
+const [dtype = "bf16", ...given] = process.argv.slice(2) as ["bf16" | "float32", ...string[]];
+const names = given.filter((name): name is keyof typeof shapes => name in shapes);
+const batches = given.flatMap((name) => (/^b\d+$/.test(name) ? [Number(name.slice(1))] : []));
 const big = backend.alloc(2 ** 28, "float32");
 const other = backend.alloc(2 ** 28, "float32");
 const copyMs = await deviceMs(() => cuda.native.copy(cuda.own(other).pointer, cuda.own(big).pointer, 2 ** 30), 10);
@@ -33,7 +35,7 @@ for (const name of names.length > 0 ? names : (["130m", "1.4b"] as const)) {
   const config = shapes[name];
   const model = randomModel(config, backend, dtype);
   const weightBytes = model.parameters().reduce((n, p) => n + cuda.own(p.value.buf).byteLength, 0);
-  for (const batch of [1, 64]) {
+  for (const batch of batches.length > 0 ? batches : [1, 64]) {
     using state = model.createState(batch);
     const tokens: Tensor = tensor(
       backend,
@@ -50,10 +52,10 @@ for (const name of names.length > 0 ? names : (["130m", "1.4b"] as const)) {
     for (let i = 0; i < 3; i++) step();
     await backend.synchronize();
     const start = performance.now();
-    for (let i = 0; i < 20; i++) step();
-    const hostMs = (performance.now() - start) / 20;
+    for (let i = 0; i < 10; i++) step();
+    const hostMs = (performance.now() - start) / 10;
     await backend.synchronize();
-    const eagerMs = (performance.now() - start) / 20;
+    const eagerMs = (performance.now() - start) / 10;
     const graph = backend.capture!(step);
     const graphMs = await deviceMs(() => graph.replay(), 50);
     const rate = (ms: number): string => `${Math.round((1000 * batch) / ms)} tokens/s (${ms.toFixed(3)} ms)`;

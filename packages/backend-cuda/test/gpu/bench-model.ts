@@ -1,5 +1,5 @@
 /**
- * Prefill and a training step of random weights, with the time by kernel and the memory. `node bench-model.mjs [bf16|float32] [130m|1.4b] [prefill] [train]`
+ * Prefill and a training step of random weights, with the time by kernel and the memory. `node bench-model.mjs [bf16|float32] [130m|1.4b] [prefill] [train] [recompute|cheap]`
  */
 import { Rng, scope, valueAndGrad, watchDispatch } from "@mamba-ts/tensor";
 import { AdamW, languageModelLoss } from "@mamba-ts/train";
@@ -9,6 +9,7 @@ import { randomModel, shapes } from "./support/random-model.js";
 
 const args = process.argv.slice(2);
 const dtype = args.includes("bf16") ? "bf16" : "float32";
+const recompute = args.includes("cheap") ? "cheap" : args.includes("recompute");
 const wanted = (what: string): boolean => args.includes(what) || !(args.includes("prefill") || args.includes("train"));
 const nativeFolder = process.env["MAMBA_TS_CUDA_NATIVE"];
 const backend = await createBackend(nativeFolder === undefined ? {} : { nativeFolder });
@@ -31,9 +32,11 @@ async function median(run: () => void, runs: number): Promise<{ seconds: number;
   return times[times.length >> 1]!;
 }
 const [freeBefore] = cuda.native.memInfo();
-const taken = (): string => `${((freeBefore - cuda.native.memInfo()[0]) / GiB).toFixed(1)} GiB of the device taken`;
+const taken = (): string =>
+  `${(cuda.memory.peakBytes / GiB).toFixed(1)} GiB in use at most, ${((freeBefore - cuda.native.memInfo()[0]) / GiB).toFixed(1)} taken from the device`;
 
 for (const name of ["130m", "1.4b"] as const) {
+  cuda.memory.peakBytes = 0;
   if (!args.includes(name) && (args.includes("130m") || args.includes("1.4b"))) continue;
   const config = shapes[name];
   const rng = new Rng(1);
@@ -51,13 +54,14 @@ for (const name of ["130m", "1.4b"] as const) {
     model.dispose();
   }
   if (wanted("train")) {
+    cuda.memory.peakBytes = 0;
     const batch = name === "130m" ? 8 : 4;
     const rows = rowsOf(batch);
     const model = randomModel(config, backend, "float32");
     using optimizer = new AdamW(model);
     const weights = optimizer.parameters.map((p) => p.value);
     const step = (): void => {
-      const loss = () => ({ loss: languageModelLoss(model, { tokens: rows }, { dtype }).loss });
+      const loss = () => ({ loss: languageModelLoss(model, { tokens: rows }, { dtype, recompute }).loss });
       const { gradients } = valueAndGrad(loss, weights);
       optimizer.update(gradients, 1e-4);
     };
@@ -72,7 +76,7 @@ for (const name of ["130m", "1.4b"] as const) {
     console.log(`composed: ${[...composed].map(([op, n]) => `${op} x ${n}`).join(", ") || "nothing"}`);
     const { seconds, host } = await median(step, 5);
     console.log(
-      `${name} ${dtype} training step ${batch} x ${length}: ${Math.round((batch * length) / seconds)} tokens/s, ${(1000 * seconds).toFixed(0)} ms (host ${(1000 * host).toFixed(0)}), ${taken()}`,
+      `${name} ${dtype} training step ${batch} x ${length}${recompute === false ? "" : `, recomputing ${recompute === true ? "blocks" : recompute}`}: ${Math.round((batch * length) / seconds)} tokens/s, ${(1000 * seconds).toFixed(0)} ms (host ${(1000 * host).toFixed(0)}), ${taken()}`,
     );
     await profile(backend, () => scope(step), 30);
     model.dispose();

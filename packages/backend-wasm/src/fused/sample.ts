@@ -11,13 +11,15 @@ function twoWords(n: number): [low: number, high: number] {
 export function sample(memory: WasmMemory): NonNullable<FusedOps["sample"]> {
   return {
     supports: ({ vocab }) => vocab > 0,
-    forward: ({ logits }, { batch, vocab, temperature, topK, topP, minP, seed, counter }) =>
+    forward: (args, { batch, vocab, temperature, topK, topP, minP, seed, counter, inPlace }) =>
       operation(memory, (call) => {
-        const from = call.numbers(logits);
-        const token = call.alloc(batch, "int32");
+        const from = call.numbers(args.logits);
+        const token = inPlace ? memory.own(args.token!.buf) : call.alloc(batch, "int32");
+        const counters = call.optional(args.counter);
         const logprob = call.alloc(batch, "float32");
         const words = memory.words([batch, vocab, topK, ...twoWords(seed), ...twoWords(counter)]);
-        call.kernels.sample(token.at, logprob.at, from, call.scratch(4 * vocab), words, temperature, topP, minP);
+        const scratch = call.scratch(4 * vocab);
+        call.kernels.sample(token.at, logprob.at, counters, from, scratch, words, temperature, topP, minP);
         return { outputs: { token, logprob } };
       }),
   };

@@ -80,7 +80,7 @@ export interface Kernels {
   readonly fft_convolution_backward: Call<["gu", "gKernel", "gy", "words"]>;
   readonly moe: Call<["y", "words"]>;
   readonly moe_backward: Call<["words"]>;
-  readonly sample: Call<["token", "logprob", "logits", "scratch", "words", "temperature", "topP", "minP"]>;
+  readonly sample: Call<["token", "logprob", "counters", "logits", "scratch", "words", "temperature", "topP", "minP"]>;
 }
 
 /** The order of gemm.cc's `Format`. */

@@ -1,6 +1,6 @@
 import type { Buf, CausalConv1dDescriptor, FusedOps } from "@mamba-ts/backend";
 import { reduceMiddle } from "../primitives/axis.js";
-import { place } from "../primitives/shape.js";
+import { place } from "../primitives/place.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
 import { optional, rowsOf, splitsFor } from "./operands.js";
 

@@ -1,5 +1,5 @@
 import { DTypeError, type FusedOps } from "@mamba-ts/backend";
-import { place } from "../primitives/shape.js";
+import { place } from "../primitives/place.js";
 import type { WebGpuMemory } from "../storage.js";
 
 /** AdamW over all parameters, in place: see kernels/adamw. */

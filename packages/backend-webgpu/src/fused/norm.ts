@@ -1,6 +1,6 @@
 import type { Buf, FusedOps, LayerNormDescriptor, Operand, RmsNormDescriptor } from "@mamba-ts/backend";
 import { reduceMiddle } from "../primitives/axis.js";
-import { place } from "../primitives/shape.js";
+import { place } from "../primitives/place.js";
 import { threadsFor } from "../shapes.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
 import { optional, rowsOf, splitsFor } from "./operands.js";
@@ -136,7 +136,6 @@ function normOp(memory: WebGpuMemory, isLayer: boolean): Op {
 export function rmsNorm(memory: WebGpuMemory): NonNullable<FusedOps["rmsNorm"]> {
   const op = normOp(memory, false);
   return {
-    ...op,
     supports,
     forward: (args, d, options) => op.forward(args, { ...d, hasBias: false } satisfies LayerNormDescriptor, options),
     backward: (args, d, outputs, saved, gradOutputs, needs) =>

@@ -1,6 +1,6 @@
 /** What both directions of the scan need. */
 import type { FusedOps, SelectiveScanDescriptor } from "@mamba-ts/backend";
-import { place } from "../primitives/shape.js";
+import { place } from "../primitives/place.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
 import { optional, splitsFor } from "./operands.js";
 
@@ -27,6 +27,32 @@ export function walkOf(dState: number) {
 export function stretchesOf(workgroups: number, length: number): { readonly splits: number; readonly stretch: number } {
   const splits = workgroups >= PLENTY ? 1 : splitsFor(workgroups, length, 4 * STRETCH);
   return { splits, stretch: Math.ceil(Math.ceil(length / splits) / STRETCH) * STRETCH };
+}
+
+/** Tokens of every sequence that one launch takes. */
+export interface Segment {
+  readonly first: number;
+  readonly last: number;
+}
+
+/**
+ * Cuts the sequences so that what a launch keeps or returns of each token fits into one buffer.
+ * @param fits - whether that of so many tokens does
+ * @returns undefined if not even the shortest piece does
+ */
+export function segmentsOf(length: number, fits: (tokens: number) => boolean): Segment[] | undefined {
+  let pieces = 1;
+  const tokens = (): number => Math.ceil(Math.ceil(length / pieces) / STRETCH) * STRETCH;
+  while (!fits(Math.min(length, tokens()))) {
+    if (tokens() <= STRETCH) return undefined;
+    pieces++;
+  }
+  // An empty sequence is one piece too.
+  const size = Math.max(STRETCH, tokens());
+  return Array.from({ length: Math.max(1, Math.ceil(length / size)) }, (_, i) => ({
+    first: i * size,
+    last: Math.min(length, (i + 1) * size),
+  }));
 }
 
 /** Numbers in the states of all channels. */

@@ -1,9 +1,18 @@
 import type { Buf, FusedOps, SelectiveScanDescriptor } from "@mamba-ts/backend";
-import { place } from "../primitives/shape.js";
+import { place } from "../primitives/place.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
 import { gridOf, optional, rowsOf } from "./operands.js";
-import { backwardBytes, scanBackward } from "./selective-scan-backward.js";
-import { CHUNK, flagsOf, packSmall, type ScanArgs, slotSize, stretchesOf, walkOf } from "./selective-scan-shared.js";
+import { scanBackward, scanSegments } from "./selective-scan-backward.js";
+import {
+  CHUNK,
+  flagsOf,
+  packSmall,
+  type ScanArgs,
+  type Segment,
+  slotSize,
+  stretchesOf,
+  walkOf,
+} from "./selective-scan-shared.js";
 
 type Op = NonNullable<FusedOps["selectiveScan"]>;
 
@@ -11,21 +20,53 @@ type Op = NonNullable<FusedOps["selectiveScan"]>;
 const MAX_STATES = 64;
 
 function forward(memory: WebGpuMemory, args: ScanArgs, d: SelectiveScanDescriptor, save: boolean) {
+  const { batch, length, dInner } = d;
+  const slot = slotSize(d);
+  const small = packSmall(memory, args, d, false);
+  const y = memory.alloc(batch * length * dInner, "float32");
+  // Without the states that the gradient needs nothing grows with the length but y.
+  const segments = save ? scanSegments(memory, d)! : [{ first: 0, last: length }];
+  const saved: WebGpuBuf[] = [];
+  let incoming = args.initialState && { buf: memory.own(args.initialState.buf), start: 0 };
+  for (const segment of segments) {
+    const { states, splits } = forwardSegment(memory, args, d, { segment, save, small, incoming, y });
+    incoming = { buf: states, start: splits * slot };
+    saved.push(states);
+  }
+  const finalState = memory.alloc(slot, "float32");
+  copyState(memory, incoming!.buf, finalState, incoming!.start, 0, slot);
+  memory.free(small.buf);
+  if (save) return { outputs: { y, finalState }, saved: saved as Buf[] };
+  for (const states of saved) memory.free(states);
+  return { outputs: { y, finalState }, saved: [] };
+}
+
+interface SegmentWork {
+  readonly segment: Segment;
+  readonly save: boolean;
+  readonly small: ReturnType<typeof packSmall>;
+  /** The states before the segment; without them zero. */
+  readonly incoming: { readonly buf: WebGpuBuf; readonly start: number } | undefined;
+  readonly y: WebGpuBuf;
+}
+
+/** The rows of y that belong to a segment, and the states: before it, after each of its `splits` stretches, and the kept ones. */
+function forwardSegment(memory: WebGpuMemory, args: ScanArgs, d: SelectiveScanDescriptor, work: SegmentWork) {
   const { gpu } = memory;
   const { batch, length, dInner, dState, groups } = d;
+  const { segment, save, small, incoming, y } = work;
   const slot = slotSize(d);
   const perGroup = dInner / groups;
   const tiles = Math.ceil(perGroup / 32);
   const layout = { CHUNK, ...walkOf(dState) };
   const workgroups = tiles * groups * batch;
-  const { splits, stretch } = stretchesOf(workgroups, length);
-  const chunks = save ? Math.ceil(length / CHUNK) : 0;
-  const small = packSmall(memory, args, d, false);
+  const tokens = segment.last - segment.first;
+  const { splits, stretch } = stretchesOf(workgroups, tokens);
+  const chunks = save ? Math.ceil(tokens / CHUNK) : 0;
   const states = memory.alloc((splits + 1 + chunks) * slot, "float32");
-  const y = memory.alloc(batch * length * dInner, "float32");
-  if (args.initialState === undefined)
+  if (incoming === undefined)
     gpu.run("fill/fill", { y: states }, { start: 0, count: slot, word: 0 }, { threads: slot });
-  else copyState(memory, memory.own(args.initialState.buf), states, 0, 0, slot);
+  else copyState(memory, incoming.buf, states, incoming.start, 0, slot);
   const [x, delta, B, C, z] = [args.x, args.delta, args.B, args.C, args.z].map(rowsOf) as [
     Rows,
     Rows,
@@ -42,6 +83,7 @@ function forward(memory: WebGpuMemory, args: ScanArgs, d: SelectiveScanDescripto
     tiles,
     splits,
     stretch,
+    ...segment,
     flags: flagsOf(d, { save }),
     ...small.at,
     x_start: x.start,
@@ -78,12 +120,7 @@ function forward(memory: WebGpuMemory, args: ScanArgs, d: SelectiveScanDescripto
   }
   const constants = { PHASE: 0, ...layout };
   gpu.run("selective-scan/forward", { ...inputs, y }, params, { constants, grid });
-  const finalState = memory.alloc(slot, "float32");
-  copyState(memory, states, finalState, splits * slot, 0, slot);
-  memory.free(small.buf);
-  if (save) return { outputs: { y, finalState }, saved: [states as Buf] };
-  memory.free(states);
-  return { outputs: { y, finalState }, saved: [] };
+  return { states, splits };
 }
 
 type Rows = ReturnType<typeof rowsOf>;
@@ -105,7 +142,7 @@ export function selectiveScan(memory: WebGpuMemory): Op {
   return {
     supports: ({ dtype, dState, dInner }) =>
       dtype === "float32" && dState >= 1 && dState <= MAX_STATES && dInner > 0 && { strided },
-    supportsBackward: (d) => backwardBytes(d) <= memory.gpu.maxBufferBytes,
+    supportsBackward: (d) => scanSegments(memory, d) !== undefined,
     forward: (args, d, { save }) => forward(memory, args, d, save),
     backward: (args, d, _outputs, saved, gradOutputs, needs) =>
       scanBackward(memory, args, d, saved, gradOutputs, needs),

@@ -1,14 +1,22 @@
 /** Finds an adapter and opens a device on it, in browsers and in Node. */
 import { UnsupportedError } from "@mamba-ts/backend";
+import { type DawnOptions, findGpu } from "./dawn.js";
 import type { Adapter, Device } from "./types.js";
+
+/** How an adapter is asked for: the processor's own, "fallback", is what a machine without a graphics chip has. */
+export type AdapterPreference = "high-performance" | "low-power" | "fallback";
 
 export interface AdapterOptions {
   /** Which of several adapters: "high-performance" by default. */
-  readonly powerPreference?: "high-performance" | "low-power";
+  readonly powerPreference?: AdapterPreference;
   /** Ask for no more than WebGPU's default limits and no optional feature: what the weakest adapter offers. For tests. */
   readonly minimal?: boolean;
   /** `false`: the kernels' plain builds, though the adapter has subgroups. For tests. */
   readonly subgroups?: boolean;
+  /** `false`: float32 kernels for f16 operands too, though the adapter has shader-f16. For tests. */
+  readonly f16?: boolean;
+  /** In Node: Dawn's own switches. */
+  readonly dawn?: DawnOptions;
 }
 
 export interface OpenedDevice {
@@ -32,56 +40,32 @@ const wantedLimits = [
   "minStorageBufferOffsetAlignment",
 ] as const;
 
-/** The process' one Dawn instance: Dawn aborts the process when it is collected while a device lives. */
-const instanceKey = Symbol.for("mamba-ts.dawn");
-
-/** No kernel reads workgroup memory before it has written it; zeroing it makes a software adapter compile ten times as long. */
-const dawnFeatures = ["enable-dawn-features=disable_workgroup_init"];
-
-async function findGpu(): Promise<GPU> {
-  const ofBrowser = globalThis.navigator?.gpu;
-  if (ofBrowser !== undefined) return ofBrowser;
-  const { process } = globalThis as { process?: { versions?: { node?: string } } };
-  if (process?.versions?.node === undefined)
-    throw new UnsupportedError("webgpu: this browser has no WebGPU", {
-      hint: "use a current Chrome, Edge, Safari or Firefox, or @mamba-ts/backend-cpu",
-    });
-  const global = globalThis as { [instanceKey]?: GPU };
-  if (global[instanceKey] !== undefined) return global[instanceKey];
-  // A name that no bundler follows: Dawn is for Node alone, and optional there.
-  const dawn = "webgpu";
-  let module: { create(options: string[]): GPU; globals: object };
-  try {
-    module = (await import(/* @vite-ignore */ /* webpackIgnore: true */ dawn)) as typeof module;
-  } catch (cause) {
-    throw new UnsupportedError("webgpu: in Node this backend needs the package webgpu, which cannot be loaded", {
-      hint: "npm install webgpu",
-      cause,
-    });
-  }
-  Object.assign(globalThis, module.globals);
-  return (global[instanceKey] = module.create(dawnFeatures));
+async function requestAdapter(gpu: GPU, preference: AdapterPreference): Promise<Adapter | null> {
+  return gpu.requestAdapter(
+    preference === "fallback" ? { forceFallbackAdapter: true } : { powerPreference: preference },
+  );
 }
 
-export async function openDevice({
-  powerPreference = "high-performance",
-  minimal = false,
-  subgroups = true,
-}: AdapterOptions): Promise<OpenedDevice> {
-  const gpu = await findGpu();
-  const adapter = await gpu.requestAdapter({ powerPreference });
+export async function openDevice(options: AdapterOptions): Promise<OpenedDevice> {
+  const { powerPreference = "high-performance", minimal = false, dawn = {} } = options;
+  const adapter = await requestAdapter(await findGpu(dawn), powerPreference);
   if (adapter === null)
     throw new UnsupportedError("webgpu: no adapter is available here", {
       hint: "a graphics driver is needed (on Linux a Vulkan one), or a software one such as SwiftShader in VK_DRIVER_FILES",
     });
-  const features = minimal ? [] : wantedFeatures.filter((feature) => adapter.features.has(feature));
+  const features = featuresOf(adapter, options);
   const device = await adapter.requestDevice({
     label: "mamba-ts",
     requiredFeatures: features,
     requiredLimits: minimal ? {} : Object.fromEntries(wantedLimits.map((name) => [name, adapter.limits[name]])),
   });
-  const subgroupSize = subgroups && features.includes("subgroups") ? fixedSubgroupSize(adapter) : undefined;
-  return { device, name: nameOf(adapter, subgroupSize), features: new Set(features), subgroupSize };
+  const subgroupSize = features.includes("subgroups") ? fixedSubgroupSize(adapter) : undefined;
+  return { device, name: nameOf(adapter, features), features: new Set(features), subgroupSize };
+}
+
+function featuresOf(adapter: Adapter, { minimal = false, subgroups = true, f16 = true }: AdapterOptions) {
+  const refused = new Set<string>([...(subgroups ? [] : ["subgroups"]), ...(f16 ? [] : ["shader-f16"])]);
+  return minimal ? [] : wantedFeatures.filter((feature) => adapter.features.has(feature) && !refused.has(feature));
 }
 
 /** Kernels are built for one size of subgroup. Where it varies from pipeline to pipeline they do without. */
@@ -91,10 +75,51 @@ function fixedSubgroupSize({ info }: Adapter): number | undefined {
   return isFixed ? subgroupMinSize : undefined;
 }
 
-function nameOf({ info }: Adapter, subgroupSize: number | undefined): string {
+function nameOf(adapter: Adapter, features: readonly string[]): string {
+  const { info } = adapter;
   const parts = [info.vendor, info.architecture, info.device, info.description].filter((part) => part !== "");
   const name = parts.length === 0 ? "adapter without a name" : [...new Set(parts)].join(" ");
   const isSoftware = info.isFallbackAdapter || /swiftshader|llvmpipe|basic render/i.test(name);
-  const build = subgroupSize === undefined ? "without subgroups" : `subgroups of ${subgroupSize}`;
-  return `${name}, ${build}${isSoftware ? " (software)" : ""}`;
+  const subgroupSize = features.includes("subgroups") ? fixedSubgroupSize(adapter) : undefined;
+  const build = [
+    subgroupSize === undefined ? "without subgroups" : `subgroups of ${subgroupSize}`,
+    features.includes("shader-f16") ? "f16" : "f16 as float32",
+  ];
+  return `${name}, ${build.join(", ")}${isSoftware ? " (software)" : ""}`;
+}
+
+/** An adapter of this machine, as it presents itself. */
+export interface AdapterReport {
+  /** Who it is, and which build of the kernels would run on it: what a backend's `device` says. */
+  readonly name: string;
+  /** What asking for each kind gives: several kinds may be one adapter. */
+  readonly preferences: readonly AdapterPreference[];
+  /** Whether `createBackend()` without options takes it. */
+  readonly isChosen: boolean;
+  readonly features: readonly string[];
+  readonly limits: { readonly [name: string]: number };
+}
+
+/**
+ * Every adapter that can be asked for, the chosen one first.
+ * @returns none where there is no adapter; throws UnsupportedError where there is no WebGPU at all
+ */
+export async function listAdapters({ dawn = {} }: { readonly dawn?: DawnOptions } = {}): Promise<AdapterReport[]> {
+  const gpu = await findGpu(dawn);
+  const found = new Map<string, AdapterReport>();
+  for (const preference of ["high-performance", "low-power", "fallback"] as const) {
+    const adapter = await requestAdapter(gpu, preference);
+    if (adapter === null) continue;
+    const name = nameOf(adapter, featuresOf(adapter, {}));
+    const known = found.get(name);
+    const limits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]));
+    found.set(name, {
+      name,
+      preferences: [...(known?.preferences ?? []), preference],
+      isChosen: known?.isChosen ?? preference === "high-performance",
+      features: [...adapter.features].sort(),
+      limits,
+    });
+  }
+  return [...found.values()];
 }

@@ -25,6 +25,8 @@ export interface Located {
 
 export interface LaunchOptions<K extends KernelName> {
   readonly constants?: Constants<K>;
+  /** The build whose operands are f16: only where `hasF16`. */
+  readonly f16?: boolean;
   /** Threads in all, 256 to a workgroup: for kernels that go by `flat_group`. */
   readonly threads?: number;
   /** Workgroups in all, for kernels that go by `flat_group`. */
@@ -64,6 +66,11 @@ export class Gpu {
     return new Gpu(device, name, features, subgroupSize, new Faults(device));
   }
 
+  /** Whether kernels may compute with f16 operands. */
+  get hasF16(): boolean {
+    return this.features.has("shader-f16");
+  }
+
   get maxBufferBytes(): number {
     const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
     return Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / 256) * 256;
@@ -79,11 +86,11 @@ export class Gpu {
     name: K,
     buffers: { readonly [B in BindingName<K>]: Located | undefined },
     params: { readonly [P in ParamName<K>]: ParamValue },
-    { constants = {} as Constants<K>, threads, groups, grid }: LaunchOptions<K>,
+    { constants = {} as Constants<K>, f16 = false, threads, groups, grid }: LaunchOptions<K>,
   ): void {
     const size = grid ?? spread(groups ?? Math.ceil(threads! / 256));
     if (size[0] === 0 || size[1] === 0 || size[2] === 0) return;
-    const pipeline = this.pipelines.get(name, constants);
+    const pipeline = this.pipelines.get(name, constants, f16);
     const given = buffers as { readonly [name: string]: Located | undefined };
     const bound = pipeline.bindings.map((binding): Bound => {
       const { physical, offset } = given[binding.name] ?? (binding.writes ? this.#sink : this.#nothing);

@@ -51,6 +51,10 @@ function specialised(code: string, constant: string, value: number): string {
   return code.replace(line, `const ${constant}: u32 = ${value}u;`);
 }
 
+function keyOf(name: string, constants: object, f16: boolean): string {
+  return `${name}${f16 ? " f16" : ""} ${Object.entries(constants).join(" ")}`;
+}
+
 export class Pipelines {
   readonly #made = new Map<string, Pipeline>();
   readonly #layouts = new Map<string, { readonly id: number; readonly layout: GPUBindGroupLayout }>();
@@ -61,44 +65,47 @@ export class Pipelines {
     readonly subgroupSize?: number,
   ) {}
 
-  get<K extends KernelName>(name: K, constants: Constants<K>): Pipeline {
-    const key = `${name} ${Object.entries(constants).join(" ")}`;
+  /** @param f16 - the build whose operands are f16, on a device with shader-f16 */
+  get<K extends KernelName>(name: K, constants: Constants<K>, f16 = false): Pipeline {
+    const key = keyOf(name, constants, f16);
     const made = this.#made.get(key);
     if (made !== undefined) return made;
-    const { descriptor, ...rest } = this.#describe(name, constants);
+    const { descriptor, ...rest } = this.#describe(name, constants, f16);
     const pipeline = { ...rest, gpu: this.device.createComputePipeline(descriptor) };
     this.#made.set(key, pipeline);
     return pipeline;
   }
 
   /** As `get`, without blocking: the driver compiles on another thread. */
-  async prepare<K extends KernelName>(name: K, constants: Constants<K>): Promise<void> {
-    const key = `${name} ${Object.entries(constants).join(" ")}`;
+  async prepare<K extends KernelName>(name: K, constants: Constants<K>, f16 = false): Promise<void> {
+    const key = keyOf(name, constants, f16);
     if (this.#made.has(key)) return;
-    const { descriptor, ...rest } = this.#describe(name, constants);
+    const { descriptor, ...rest } = this.#describe(name, constants, f16);
     const gpu = await this.device.createComputePipelineAsync(descriptor);
     if (!this.#made.has(key)) this.#made.set(key, { ...rest, gpu });
   }
 
-  #describe<K extends KernelName>(name: K, constants: Constants<K>) {
-    const { bindings, params, specialisations, source, subgroups, overrides } = kernels[name] as {
+  #describe<K extends KernelName>(name: K, constants: Constants<K>, f16: boolean) {
+    const { bindings, params, specialisations, overrides, ...sources } = kernels[name] as {
       readonly bindings: readonly { readonly name: string; readonly writes: boolean }[];
       readonly params: readonly { readonly name: string; readonly type: string }[];
       readonly overrides: readonly string[];
       readonly specialisations: readonly string[];
       readonly source: string;
       readonly subgroups?: string;
+      readonly f16?: string;
     };
     const given = constants as { readonly [name: string]: number };
-    const hasSubgroups = this.subgroupSize !== undefined && subgroups !== undefined;
-    let code = hasSubgroups ? subgroups : source;
-    if (hasSubgroups) code = specialised(code, "SUBGROUP", this.subgroupSize);
+    const { subgroupSize } = this;
+    let code = (f16 ? sources.f16 : subgroupSize !== undefined ? sources.subgroups : undefined) ?? sources.source;
+    if (subgroupSize !== undefined) code = specialised(code, "SUBGROUP", subgroupSize);
     for (const constant of specialisations)
       if (given[constant] !== undefined) code = specialised(code, constant, given[constant]);
     const { id, layout } = this.#layout(bindings.map(({ writes }) => writes));
     // One group a launch: the parameters come behind the buffers.
     code = code.replace("@group(1) @binding(0) var<uniform>", `@group(0) @binding(${bindings.length}) var<uniform>`);
-    const label = Object.keys(given).length === 0 ? name : `${name} ${JSON.stringify(given)}`;
+    const title = f16 ? `${name} (f16)` : name;
+    const label = Object.keys(given).length === 0 ? title : `${title} ${JSON.stringify(given)}`;
     const descriptor: GPUComputePipelineDescriptor = {
       label,
       layout: this.device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),

@@ -1,6 +1,7 @@
 import type { Buf, DType, Operand } from "@mamba-ts/backend";
 import { sizeOf } from "../shapes.js";
 import type { WebGpuMemory } from "../storage.js";
+import { place } from "./place.js";
 
 /** bf16 and f16: two elements to a word. */
 export function isHalf(dtype: DType): boolean {
@@ -18,8 +19,7 @@ export function cast(memory: WebGpuMemory, x: Operand, to: DType): Buf {
   const { gpu } = memory;
   if (to === x.dtype) {
     const words = y.dtype === "q8_0" ? (count / 32) * 9 : Math.ceil(isHalf(to) ? count / 2 : count);
-    const params = { count: words, run: Math.max(1, words), x_start: 0, x_pitch: 0, y_start: 0, y_pitch: 0 };
-    gpu.run("copy/place", { x: from, y }, params, { threads: words });
+    place(memory, from, y, { rows: 1, run: words, x_pitch: 0, y_start: 0, y_pitch: 0 });
     return y;
   }
   const constants = { FROM: formats[x.dtype]!, TO: formats[to]! };

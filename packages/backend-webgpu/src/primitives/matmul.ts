@@ -5,9 +5,10 @@ import { broadcastShape, broadcastStrides, sizeOf } from "../shapes.js";
 import type { WebGpuMemory } from "../storage.js";
 import { reduceMiddle } from "./axis.js";
 import { cast, isHalf } from "./cast.js";
+import { place } from "./place.js";
 import { copy } from "./shape.js";
 
-/** A matrix, or a batch of them, in float32 memory. */
+/** A matrix, or a batch of them, in float32 memory, or f16 where its product says so. */
 export interface Matrix {
   readonly buf: Located;
   readonly start?: number;
@@ -28,6 +29,8 @@ export interface Product {
   readonly bias?: Located | undefined;
   /** Adds to what y holds. */
   readonly accumulates?: boolean;
+  /** a and b are f16; y and all sums are float32. Only where the device has shader-f16. */
+  readonly f16?: boolean;
 }
 
 interface Tiles {
@@ -59,7 +62,7 @@ function tilesFor(m: number, n: number, k: number, batch: number, maySplit: bool
   return Math.min(m, n) > 32 && busy(medium) >= PLENTY / 4 ? medium : small;
 }
 
-/** y = a b (+ bias) (+ y), in float32. */
+/** y = a b (+ bias) (+ y), summed in float32. */
 export function multiply(memory: WebGpuMemory, product: Product): void {
   const { y, m, n, k, batch = 1, bias, accumulates = false } = product;
   if (m === 0 || n === 0 || batch === 0) return;
@@ -88,8 +91,7 @@ function addPartials(
   count: number,
 ): void {
   const sum = reduceMiddle(memory, "sum", partial, "float32", 1, splits, count);
-  const params = { count, run: count, x_start: 0, x_pitch: 0, y_start: start, y_pitch: 0 };
-  memory.gpu.run("copy/place", { x: memory.own(sum), y }, params, { threads: count });
+  place(memory, memory.own(sum), y, { rows: 1, run: count, x_pitch: 0, y_start: start, y_pitch: 0 });
   memory.free(sum);
 }
 
@@ -107,7 +109,7 @@ function modeOf(
 
 function launch(
   memory: WebGpuMemory,
-  { a, b, y, m, n, k, bias, accumulates = false }: Product,
+  { a, b, y, m, n, k, bias, accumulates = false, f16 = false }: Product,
   { kernel, ...tiles }: Tiles,
   splits: number,
   first: number,
@@ -143,6 +145,7 @@ function launch(
         HAS_BIAS: Number(bias !== undefined),
         ACCUMULATES: Number(accumulates),
       },
+      f16,
       grid: [Math.ceil(m / tiles.BM), Math.ceil(n / tiles.BN), batch * splits],
     },
   );
@@ -152,8 +155,9 @@ export function matmul(memory: WebGpuMemory, a: Operand, b: Operand, { transA, t
   for (const { dtype } of [a, b])
     if (dtype !== "float32" && !isHalf(dtype)) throw new DTypeError(`matmul: not defined on ${dtype}`);
   const temporaries: Buf[] = [];
+  const f16 = memory.gpu.hasF16 && a.dtype === "f16" && b.dtype === "f16";
   const wide = (x: Operand): Operand => {
-    if (x.dtype === "float32") return x;
+    if (x.dtype === "float32" || f16) return x;
     const buf = cast(memory, x, "float32");
     temporaries.push(buf);
     return { ...x, buf, dtype: "float32" };
@@ -173,7 +177,7 @@ export function matmul(memory: WebGpuMemory, a: Operand, b: Operand, { transA, t
     if (sizeOf(own) === batch) return { buf: memory.own(source.buf), batch: size };
     const shape = [...lead, x.shape.at(-2)!, x.shape.at(-1)!];
     const strides = broadcastStrides(x.shape, shape);
-    const buf = copy(memory, { buf: source.buf, offset: 0, shape, strides, dtype: "float32" });
+    const buf = copy(memory, { buf: source.buf, offset: 0, shape, strides, dtype: source.dtype });
     temporaries.push(buf);
     return { buf: memory.own(buf), batch: size };
   };
@@ -189,6 +193,7 @@ export function matmul(memory: WebGpuMemory, a: Operand, b: Operand, { transA, t
     n,
     k,
     batch: isFlat ? 1 : batch,
+    f16,
   });
   for (const buf of temporaries) memory.free(buf);
   if (out === "float32") return y;

@@ -5,6 +5,7 @@ import { around, fold, four, sizeOf } from "../shapes.js";
 import type { WebGpuMemory } from "../storage.js";
 import { isHalf } from "./cast.js";
 import { withFloat32 } from "./halves.js";
+import { place } from "./place.js";
 
 export function copy(memory: WebGpuMemory, view: StridedView): Buf {
   const { buf, offset, shape, strides, dtype } = view;
@@ -16,6 +17,13 @@ export function copy(memory: WebGpuMemory, view: StridedView): Buf {
   if (sizes.length > 8)
     throw new UnsupportedError(`webgpu: a copy of ${sizes.length} axes that cannot be joined; at most 8 can be walked`);
   const y = memory.alloc(sizeOf(shape), dtype);
+  const [strides_in] = folded as [number[]];
+  if (sizes.length <= 2 && (strides_in.at(-1) ?? 1) === 1 && (strides_in.length < 2 || strides_in[0]! >= 0)) {
+    const [run, rows] = [sizes.at(-1) ?? 1, sizes.length < 2 ? 1 : sizes[0]!];
+    const from = { rows, run, x_start: offset, x_pitch: strides_in.length < 2 ? 0 : strides_in[0]! };
+    place(memory, memory.own(buf), y, { ...from, y_start: 0, y_pitch: run });
+    return y;
+  }
   memory.gpu.run(
     "copy/strided",
     { x: memory.own(buf), y },
@@ -55,23 +63,4 @@ export function concat(memory: WebGpuMemory, xs: readonly Operand[], axis: numbe
     start += run;
   }
   return y;
-}
-
-/** Copies rows of `run` words between pitches. */
-export function place(
-  memory: WebGpuMemory,
-  x: ReturnType<WebGpuMemory["own"]>,
-  y: ReturnType<WebGpuMemory["own"]>,
-  at: {
-    readonly rows: number;
-    readonly run: number;
-    readonly x_start?: number;
-    readonly x_pitch: number;
-    readonly y_start: number;
-    readonly y_pitch: number;
-  },
-): void {
-  const { rows, run, x_start = 0, x_pitch, y_start, y_pitch } = at;
-  const count = rows * run;
-  memory.gpu.run("copy/place", { x, y }, { count, run, x_start, x_pitch, y_start, y_pitch }, { threads: count });
 }

@@ -2,6 +2,8 @@
 import { Mamba } from "@mamba-ts/mamba";
 import {
   capture,
+  cast,
+  concat,
   copy,
   matmul,
   Rng,
@@ -15,6 +17,7 @@ import {
   valueAndGrad,
 } from "@mamba-ts/tensor";
 import { AdamW, languageModelLoss } from "@mamba-ts/train";
+import type { WebGpuBuf } from "../../src/storage.js";
 import { drawQuickly, openFused } from "./open.js";
 import { formatProfile, Profiler } from "./profiler.js";
 
@@ -105,19 +108,45 @@ if (wants("decode")) {
   );
   await show("prefill", () => model.forward(prompt, { logits: "last" }), 5);
 }
-if (wants("scan")) {
-  const source = normal(9, [process.env["SMALL"] ? 2 ** 16 : 2 ** 26]);
-  await show(`copy of ${4 * source.size} bytes`, () => copy(source));
+/** Random numbers in any amount: a million, again and again. */
+const many = (seed: number, shape: number[]): Tensor =>
+  scope(() => {
+    const size = shape.reduce((a, b) => a * b, 1);
+    const piece = normal(seed, [Math.min(size, 2 ** 20)]);
+    return reshape(size === piece.size ? piece : concat(new Array<Tensor>(size / piece.size).fill(piece), 0), shape);
+  });
+
+if (wants("copy")) {
+  const n = process.env["SMALL"] ? 2 ** 16 : 2 ** 26;
+  const source = many(9, [n]);
+  await show(`copy of ${4 * n} bytes`, () => copy(source));
+  const [x, y] = [source.buf, backend.alloc(n, "float32")] as [WebGpuBuf, WebGpuBuf];
+  const params = { count: n / 4, per_row: n / 4, run: n, x_start: 0, x_pitch: 0, y_start: 0, y_pitch: 0 };
+  for (const EACH of [1, 2, 4, 8])
+    await show(`${EACH} quads a thread`, () =>
+      gpu.run("copy/quads", { x, y }, params, { constants: { EACH }, threads: n / 4 / EACH }),
+    );
+  backend.free(y);
   source.dispose();
-  for (const [batch, dInner, length] of process.env["SMALL"]
-    ? ([[2, 96, 100]] as const)
-    : ([
-        [8, 1536, 2048],
-        [1, 1536, 16384],
-      ] as const)) {
+}
+if (wants("scan")) {
+  // SHAPES=0,4 takes some of them.
+  const shapes = [
+    [8, 1536, 2048],
+    [1, 1536, 16384],
+    [1, 5120, 2048],
+    [8, 2048, 512],
+    [1, 1536, 131072],
+  ] as const;
+  const chosen = process.env["SHAPES"]?.split(",").map((i) => shapes[Number(i)]!) ?? shapes;
+  for (const [batch, dInner, length] of process.env["SMALL"] ? ([[2, 96, 100]] as const) : chosen) {
+    // The bound: a copy of what a tensor of this shape has, in the same run.
+    const source = many(9, [batch, length, dInner]);
+    await show(`copy of ${4 * source.size} bytes`, () => copy(source));
+    source.dispose();
     const args = {
-      x: normal(1, [batch, length, dInner]),
-      delta: normal(2, [batch, length, dInner]),
+      x: many(1, [batch, length, dInner]),
+      delta: many(2, [batch, length, dInner]),
       A: tensor(
         backend,
         Float32Array.from({ length: dInner * 16 }, (_, i) => -1 - (i % 16)),
@@ -127,7 +156,7 @@ if (wants("scan")) {
       B: normal(3, [batch, length, 16]),
       C: normal(4, [batch, length, 16]),
       D: normal(5, [dInner]),
-      z: normal(6, [batch, length, dInner]),
+      z: many(6, [batch, length, dInner]),
       deltaBias: normal(7, [dInner]),
     };
     await show(`scan forward ${batch} ${dInner} ${length}`, () => selectiveScan({ ...args, softplus: true }).y);
@@ -152,10 +181,13 @@ if (wants("train")) {
 }
 if (wants("matmul")) {
   const n = process.env["SMALL"] ? 256 : 4096;
-  const [a, b] = [normal(1, [n, n]), normal(2, [n, n])];
+  const [a, b] = [many(1, [n, n]), many(2, [n, n])];
   await show(`matmul ${n} NN`, () => matmul(a, b));
   await show(`matmul ${n} NT`, () => matmul(a, b, { transB: true }));
   await show(`matmul ${n} TN`, () => matmul(a, b, { transA: true }));
+  const [ha, hb] = [cast(a, "f16"), cast(b, "f16")];
+  await show(`matmul ${n} NN of f16`, () => matmul(ha, hb, { out: "float32" }));
+  await show(`matmul ${n} NT of f16`, () => matmul(ha, hb, { transB: true, out: "float32" }));
 }
 backend[Symbol.dispose]();
 process.exit(0);

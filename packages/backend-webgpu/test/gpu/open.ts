@@ -3,6 +3,7 @@ import type { Backend } from "@mamba-ts/backend";
 import { Rng } from "@mamba-ts/tensor";
 import { backendOn } from "../../src/backend.js";
 import { fusedOps } from "../../src/fused/index.js";
+import type { DawnOptions } from "../../src/gpu/dawn.js";
 import { Gpu } from "../../src/gpu/gpu.js";
 import { WebGpuMemory } from "../../src/storage.js";
 
@@ -11,18 +12,14 @@ export interface Opened {
   readonly gpu: Gpu;
 }
 
-export async function open(flags: readonly string[] = []): Promise<Opened> {
-  const dawn = "webgpu";
-  const { create, globals } = (await import(dawn)) as { create(options: string[]): GPU; globals: object };
-  Object.assign(globalThis, globals);
-  const key = Symbol.for("mamba-ts.dawn");
-  const instance = create([
-    "enable-dawn-features=disable_workgroup_init",
-    "disable-dawn-features=timestamp_quantization",
-    ...flags,
-  ]);
-  (globalThis as { [key]?: GPU })[key] ??= instance;
-  const gpu = await Gpu.open({});
+/** F16=1: with shader-f16 where Dawn hides it. DAWN: more toggles, to find out what something costs. */
+const dawn: DawnOptions = {
+  enable: [...(process.env["F16"] ? ["vulkan_enable_f16_on_nvidia"] : []), ...(process.env["DAWN"]?.split(",") ?? [])],
+  disable: ["timestamp_quantization"],
+};
+
+export async function open(): Promise<Opened> {
+  const gpu = await Gpu.open({ dawn });
   return { gpu, backend: backendOn(gpu, new WebGpuMemory(gpu, { poison: false }), {}) };
 }
 

@@ -1,0 +1,128 @@
+// The other kernels of a block's step, for many sequences: see mamba_step.cu.
+#include "../common/tile.cuh"
+#include "mamba_step.cuh"
+
+// Products whose rows are multiples of 32, by blocks of few rows (skinny.cuh); of multiples of 64, by tiles that clusters share (tile.cuh, sm_90).
+struct ConvAhead {
+  float past[3], taps[4], bias;
+};
+// `multiply(warm, ahead, put)` of both.
+template <class W, class M> __device__ __forceinline__ void inProjectMany(const Step& s, M multiply) {
+  const int kept = (int)s.dConv - 1;
+  multiply((const W*)s.normed, s.dModel, (const W*)s.inProj, (int)s.batch, (int)(2 * s.dInner), (int)s.dModel,
+      [&](int b, int row) {
+        if (row % 8 == 0 && row < s.dInner)
+          for (int k = 0; k < kept; k++) prefetch(s.convIn + ((i64)b * kept + k) * s.dInner + row);
+      },
+      [&](int b, int row) {
+        ConvAhead ahead{};
+        if (row >= s.dInner || kept > 3) return ahead;
+        ahead.bias = s.convBias ? s.convBias[row] : 0.0f;
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+          if (k < kept) ahead.past[k] = s.convIn[((i64)b * kept + k) * s.dInner + row];
+          if (k <= kept) ahead.taps[k] = s.convWeight[(i64)row * (kept + 1) + k];
+        }
+        return ahead;
+      },
+      [&](int b, int row, float v, const ConvAhead& ahead) {
+        if (s.inBias) v += s.inBias[row];
+        if (row >= s.dInner) {
+          s.z[b * s.dInner + row - s.dInner] = v;
+          return;
+        }
+        float u;
+        if (kept > 3) u = convolve(s, b, row, v);
+        else {
+          float sum = ahead.bias;
+#pragma unroll
+          for (int k = 0; k < 4; k++) {
+            if (k <= kept) sum += ahead.taps[k] * (k == kept ? v : ahead.past[k < 3 ? k : 0]);
+            if (k < kept) s.convOut[((i64)b * kept + k) * s.dInner + row] = k == kept - 1 ? v : ahead.past[k < 2 ? k + 1 : 0];
+          }
+          u = sum * sigmoid(sum);
+        }
+        s.u[b * s.dInner + row] = u;
+        ((W*)s.uCast)[b * s.dInner + row] = narrow<W>(u);
+      });
+}
+template <class W, class M> __device__ __forceinline__ void xProjectMany(const Step& s, M multiply) {
+  const int width = (int)(s.dtRank + 2 * s.dState);
+  multiply((const W*)s.uCast, s.dInner, (const W*)s.xProj, (int)s.batch, width, (int)s.dInner, [](int, int) {}, [](int, int) { return 0; },
+           [&](int b, int row, float v, int) { s.dbc[(i64)b * width + row] = v; });
+}
+template <class W, class M> __device__ __forceinline__ void outProjectMany(const Step& s, M multiply) {
+  multiply((const W*)s.yCast, s.dInner, (const W*)s.outProj, (int)s.batch, (int)s.dModel, (int)s.dInner,
+      [&](int b, int row) {
+        if (row % 8 == 0) prefetch(s.x + b * s.dModel + row);
+        if (row % 8 == 0 && s.update) prefetch(s.update + b * s.dModel + row);
+      },
+      [&](int b, int row) { return streamAt(s, b * s.dModel + row) + (s.outBias ? s.outBias[row] : 0.0f); },
+      [&](int b, int row, float v, float before) { s.out[b * s.dModel + row] = before + v; });
+}
+
+// A block a sequence. Beside cuBLASLt the stream itself goes to `out`, which out_proj is added to.
+template <class W> __device__ void stepNorm(const Step& s) {
+  __shared__ float scratch[32];
+  awaitPrevious();
+  letNext();
+  const i64 at = blockIdx.x * s.dModel;
+  normRow(s, blockIdx.x, scratch, [&](int j, float v) {
+    ((W*)s.normed)[at + j] = narrow<W>(v);
+    if (s.xz) s.out[at + j] = streamAt(s, at + j) + (s.outBias ? s.outBias[j] : 0.0f);
+  });
+}
+template <class W> __device__ void stepConv(const Step& s) {
+  awaitPrevious();
+  const int c = blockIdx.x * blockDim.x + threadIdx.x;
+  if (c >= s.dInner) return;
+  const i64 b = blockIdx.y, from = b * 2 * s.dInner + c;
+  const float u = convolve(s, b, c, s.xz[from] + (s.inBias ? s.inBias[c] : 0.0f));
+  s.u[b * s.dInner + c] = u;
+  ((W*)s.uCast)[b * s.dInner + c] = narrow<W>(u);
+  // The gate waits where it is.
+  if (s.inBias) s.xz[from + s.dInner] += s.inBias[s.dInner + c];
+}
+
+#define ROWS(name, W)                                                                            \
+  extern "C" __global__ void __launch_bounds__(256) step_norm_##name(Step s) { stepNorm<W>(s); } \
+  extern "C" __global__ void __launch_bounds__(256) step_conv_##name(Step s) { stepConv<W>(s); }
+ROWS(float32, float)
+ROWS(bf16, bf16)
+ROWS(f16, f16)
+
+// 16 MT rows and 8 NT columns a block, AHEAD tiles of k on their way.
+#define SKINNY(kind, function, name, W, MT, NT, AHEAD)                                                      \
+  extern "C" __global__ void __launch_bounds__(256, 2) step_##kind##_many_##name(Step s) {                  \
+    extern __shared__ float sums[];                                                                         \
+    function<W>(s, [&](auto x, i64 stride, auto weight, int m, int n, int k, auto warm, auto ahead, auto put) { \
+      skinny<W, MT, NT, AHEAD>(x, stride, weight, m, n, k, sums, warm, ahead, put);                         \
+    });                                                                                                     \
+  }
+// 64 rows and N columns a cluster of S blocks.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define CLUSTER(S) __cluster_dims__(S, 1, 1)
+#else
+#define CLUSTER(S)
+#endif
+#define TILE(kind, function, name, W, N, S)                                                                 \
+  extern "C" __global__ void CLUSTER(S) __launch_bounds__(256, 2) step_##kind##_tile_##S##_##name(Step s) { \
+    extern __shared__ __align__(128) char memory[];                                                         \
+    function<W>(s, [&](auto x, i64 stride, auto weight, int m, int n, int k, auto warm, auto ahead, auto put) { \
+      tile<W, N, S, 6>(x, stride, weight, m, n, k, memory, warm, ahead, put);                               \
+    });                                                                                                     \
+  }
+#define TILES(kind, function, name, W, N) \
+  TILE(kind, function, name, W, N, 1)     \
+  TILE(kind, function, name, W, N, 2)     \
+  TILE(kind, function, name, W, N, 4)     \
+  TILE(kind, function, name, W, N, 8)
+#define MANY(name, W)                                            \
+  SKINNY(in_project, inProjectMany, name, W, 2, 4, 2)            \
+  SKINNY(x_project, xProjectMany, name, W, 1, 1, 6)              \
+  SKINNY(out_project, outProjectMany, name, W, 1, 2, 6)          \
+  TILES(in_project, inProjectMany, name, W, 64)                  \
+  TILES(x_project, xProjectMany, name, W, 32)                    \
+  TILES(out_project, outProjectMany, name, W, 64)
+MANY(bf16, bf16)
+MANY(f16, f16)

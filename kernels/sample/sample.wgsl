@@ -70,6 +70,30 @@ fn best_of_all(own: vec2u, lid: u32) -> vec2u {
   for (var k = 1u; k < THREADS / 16u; k++) { best = better(best, finalists[k]); }
   return best;
 }
+// How many of a thread's logits have a key of at least `least`, or what their probabilities over the largest one's come to. Eight are on
+// their way at once: a workgroup alone has nothing else to wait with.
+fn count_from(least: u32, base: u32, lid: u32) -> f32 {
+  var count = 0.0;
+  for (var v = lid; v < p.vocab; v += 8u * THREADS) {
+    var x: array<f32, 8>;
+    for (var k = 0u; k < 8u; k++) { x[k] = logits[base + min(v + k * THREADS, p.vocab - 1u)]; }
+    for (var k = 0u; k < 8u; k++) {
+      if (v + k * THREADS < p.vocab && order(x[k]) >= least) { count += 1.0; }
+    }
+  }
+  return count;
+}
+fn mass_from(least: u32, largest: f32, base: u32, lid: u32) -> f32 {
+  var mass = 0.0;
+  for (var v = lid; v < p.vocab; v += 8u * THREADS) {
+    var x: array<f32, 8>;
+    for (var k = 0u; k < 8u; k++) { x[k] = logits[base + min(v + k * THREADS, p.vocab - 1u)]; }
+    for (var k = 0u; k < 8u; k++) {
+      if (v + k * THREADS < p.vocab && order(x[k]) >= least) { mass += exp((x[k] - largest) / p.temperature); }
+    }
+  }
+  return mass;
+}
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let row = flat_group(id, groups);
@@ -101,29 +125,17 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
       var high = top.x;
       for (var bit = 0u; bit < 32u; bit++) {
         let mid = low + (high - low) / 2u + ((high - low) & 1u);
-        var count = 0.0;
-        for (var v = lid; v < p.vocab; v += THREADS) { count += select(0.0, 1.0, order(logits[base + v]) >= mid); }
-        if (sum_of_all(count, lid) >= f32(p.top_k)) { low = mid; } else { high = max(low, mid - 1u); }
+        if (sum_of_all(count_from(mid, base, lid), lid) >= f32(p.top_k)) { low = mid; } else { high = max(low, mid - 1u); }
       }
       least = low;
     }
     if (p.top_p < 1.0) {
-      var kept = 0.0;
-      for (var v = lid; v < p.vocab; v += THREADS) {
-        let l = logits[base + v];
-        if (order(l) >= least) { kept += exp((l - largest) / p.temperature); }
-      }
-      let wanted = p.top_p * sum_of_all(kept, lid);
+      let wanted = p.top_p * sum_of_all(mass_from(least, largest, base, lid), lid);
       var low = least;
       var high = top.x;
       for (var bit = 0u; bit < 32u; bit++) {
         let mid = low + (high - low) / 2u + ((high - low) & 1u);
-        var reached = 0.0;
-        for (var v = lid; v < p.vocab; v += THREADS) {
-          let l = logits[base + v];
-          if (order(l) >= mid) { reached += exp((l - largest) / p.temperature); }
-        }
-        if (sum_of_all(reached, lid) >= wanted) { low = mid; } else { high = max(low, mid - 1u); }
+        if (sum_of_all(mass_from(mid, largest, base, lid), lid) >= wanted) { low = mid; } else { high = max(low, mid - 1u); }
       }
       least = low;
     }

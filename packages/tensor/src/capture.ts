@@ -1,6 +1,6 @@
 import { type Backend, type Buf, DisposedError, UnsupportedError } from "@mamba-ts/backend";
 import { watchUses } from "./recorder.js";
-import { type Tensor, tensorsMade } from "./tensor.js";
+import { movesOfCaptured, type Tensor, tensorsMade } from "./tensor.js";
 
 /** A recorded computation: `replay` runs it again on whatever its input tensors hold by then. */
 export interface CapturedFunction<T> extends Disposable {
@@ -28,15 +28,21 @@ export function capture<T>(backend: Backend, fn: () => T): CapturedFunction<T> {
   const uses = new Map<Tensor, Buf>();
   const made = tensorsMade();
   const note = (tensor: Tensor): void => {
-    if (tensor.id < made && !uses.has(tensor)) uses.set(tensor, tensor.buf);
+    if (tensor.id >= made || uses.has(tensor)) return;
+    uses.set(tensor, tensor.buf);
+    tensor.isCaptured = true;
   };
   let result: T | undefined;
   const recorded = backend.capture(() => {
     result = watchUses(note, fn);
   });
-  const used = [...uses];
+  let checkedAt = -1;
   const isCurrent = (): boolean => {
-    for (const [tensor, buf] of used) if (tensor.disposed || tensor.buf !== buf) return false;
+    const now = movesOfCaptured();
+    // Before each replay: looking at hundreds of weights would take as long as launching a few kernels.
+    if (now === checkedAt) return true;
+    for (const [tensor, buf] of uses) if (tensor.disposed || tensor.buf !== buf) return false;
+    checkedAt = now;
     return true;
   };
   return {

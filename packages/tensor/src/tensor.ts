@@ -41,6 +41,8 @@ export class Tensor {
   holds = 1;
   /** The open scope it belongs to. Only scope.ts sets it: a field, since a weak map of every tensor made costs more than many a kernel's launch. */
   scope: { readonly tensors: Set<Tensor> } | undefined;
+  /** A capture relies on its memory. Only capture.ts sets it. */
+  isCaptured = false;
   #storage: Storage;
   #freedAt: Error | undefined;
   #owned = true;
@@ -152,6 +154,7 @@ export class Tensor {
       throw new InvalidArgumentError(`assign: ${show(source.shape)} cannot take the place of ${show(this.shape)}`);
     use(this);
     if (isCapturing() && this.#copyFrom(source)) return;
+    if (this.isCaptured) movedCaptured++;
     const old = this.#storage;
     this.#storage = source.#storage;
     this.#storage.views++;
@@ -210,12 +213,19 @@ export class Tensor {
   /** Only `release` calls this. */
   free(): void {
     if (trackFrees) this.#freedAt = new Error("freed here");
+    if (this.isCaptured) movedCaptured++;
     drop(this.#storage);
   }
 }
 
 function drop(storage: Storage): void {
   if (--storage.views === 0 && storage.buf !== undefined) storage.backend.free(storage.buf);
+}
+
+let movedCaptured = 0;
+/** How often a tensor that a capture relies on has been freed or has moved, of all captures together. */
+export function movesOfCaptured(): number {
+  return movedCaptured;
 }
 
 let trackFrees = false;

@@ -4,6 +4,7 @@
  */
 import {
   allCases,
+  checkCapture,
   composedOnly,
   formatMatrix,
   runCase,
@@ -36,6 +37,12 @@ for (const how of ["fused", "composed"] as const)
     else failed++;
     for (const { what, message } of failures) console.log(`FAILED ${how} ${opCase.name}: ${what} ${message}`);
   }
+if ("capture".includes(part) && (wanted === undefined || wanted === "fused")) {
+  const failures = await checkCapture(backend);
+  if (failures.length === 0) passed++;
+  else failed++;
+  for (const message of failures) console.log(`FAILED capture: ${message}`);
+}
 if (wanted === undefined || wanted === "builds") {
   // Every build of a kernel that this adapter has, against the plain one.
   const plain = await createBackend({ poison: true, subgroups: false, f16: false });

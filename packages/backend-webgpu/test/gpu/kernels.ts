@@ -1,7 +1,6 @@
 /** What each kernel takes on this device, by timestamps: decoding, a training step, the scan, large products. */
 import { Mamba } from "@mamba-ts/mamba";
 import {
-  capture,
   cast,
   concat,
   copy,
@@ -16,6 +15,7 @@ import {
   tensor,
   valueAndGrad,
 } from "@mamba-ts/tensor";
+import { capture } from "@mamba-ts/tensor/capture";
 import { AdamW, languageModelLoss } from "@mamba-ts/train";
 import type { WebGpuBuf } from "../../src/storage.js";
 import { drawQuickly, openFused } from "./open.js";

@@ -1,6 +1,6 @@
 /** What is particular to this backend's memory, queue, errors and capture. */
 import type { Backend } from "@mamba-ts/backend";
-import { createBackend } from "@mamba-ts/backend-webgpu";
+import { createBackend, listAdapters } from "@mamba-ts/backend-webgpu";
 import * as t from "@mamba-ts/tensor";
 import { capture } from "@mamba-ts/tensor/capture";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -20,6 +20,20 @@ describe.skipIf(adapterMissing !== undefined)("device", () => {
     backend[Symbol.dispose]();
   });
   const floats = async (t0: t.Tensor): Promise<number[]> => Array.from(await t0.data());
+
+  test("every adapter that can be asked for is listed, the chosen one among them", async () => {
+    const found = await listAdapters();
+    expect(found.filter(({ isChosen }) => isChosen)).toMatchObject([
+      { name: backend.device, preferences: expect.arrayContaining(["high-performance"]) },
+    ]);
+    for (const { limits, features, preferences } of found) {
+      expect(limits["maxStorageBuffersPerShaderStage"]).toBeGreaterThanOrEqual(8);
+      expect(features).toContain("core-features-and-limits");
+      const other = await createBackend({ powerPreference: preferences[0]! });
+      expect(found.map(({ name }) => name)).toContain(other.device);
+      other[Symbol.dispose]();
+    }
+  });
 
   test("a host write waits for what was enqueued before it, and not for what comes after", async () => {
     const x = t.tensor(backend, [1, 2, 3]);
@@ -141,6 +155,20 @@ describe.skipIf(adapterMissing !== undefined)("device", () => {
     await expect(memory.read(buf)).rejects.toEqual(code("device-lost"));
     memory.free(buf);
     expect(memory.use.liveBuffers).toBe(0);
+  });
+
+  test("reads that are under way when the device goes say that it was lost", async () => {
+    const gpu = await Gpu.open({});
+    const memory = new WebGpuMemory(gpu, { poison: false });
+    const buf = memory.upload(Float32Array.of(1, 2), "float32");
+    const reads = [memory.read(buf), memory.read(buf, 0, 1)];
+    await Promise.resolve();
+    gpu.device.destroy();
+    for (const read of await Promise.allSettled(reads))
+      expect(read).toMatchObject({
+        status: "rejected",
+        reason: { code: "device-lost", message: expect.stringMatching(/the device was lost/) },
+      });
   });
 
   test("an invalid launch is thrown by the next read, once, with the kernel and its shapes", async () => {

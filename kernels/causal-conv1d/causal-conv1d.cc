@@ -26,8 +26,6 @@ struct Conv {
 Conv conv_of(const u32* w) {
   Conv c = {w[0], w[1], w[2], w[3], w[4], (const float*)w[5], (const float*)w[7], (const float*)w[8], (const float*)w[9], w[6],
             (const i32*)w[10], (i32*)w[11], (float*)w[12]};
-  for (u32 k = 0; k < c.width; k++)
-    for (u32 i = 0; i < c.channels; i++) c.turned[k * c.channels + i] = c.weight[i * c.width + k];
   for (u32 b = 0; b < c.batch; b++) {
     // The latest `width` real tokens, oldest first, kept where the next token's row will be.
     i32* window = c.taps + (b * (c.length + 1) + c.length) * c.width;
@@ -48,6 +46,19 @@ Conv conv_of(const u32* w) {
   return c;
 }
 
+// The weights of channels [begin, end).
+void turn(const Conv& c, u32 begin, u32 end) {
+  u32 i = begin;
+  for (; c.width == 4 && i + 4 <= end; i += 4) {
+    f4 w[4];
+    ALL_OF for (u32 k = 0; k < 4; k++) w[k] = load(c.weight + 4 * (i + k));
+    transpose(w[0], w[1], w[2], w[3]);
+    ALL_OF for (u32 k = 0; k < 4; k++) store(c.turned + k * c.channels + i, w[k]);
+  }
+  for (u32 k = 0; k < c.width; k++)
+    for (u32 j = i; j < end; j++) c.turned[k * c.channels + j] = c.weight[j * c.width + k];
+}
+
 // Weighted sums of four channels of token t.
 INLINE f4 window_sum(const Conv& c, const i32* taps, u32 b, u32 i, u32 lanes) {
   f4 sum = c.bias ? get(c.bias + i, lanes) : f4{};
@@ -58,19 +69,20 @@ INLINE f4 window_sum(const Conv& c, const i32* taps, u32 b, u32 i, u32 lanes) {
   return sum;
 }
 
-void token(const Conv& c, float* y, u32 b, u32 t) {
+// Channels [begin, end) of token t.
+void token(const Conv& c, float* y, u32 b, u32 t, u32 begin, u32 end) {
   const i32* taps = c.tap(b, t);
   float* out = y + (b * c.length + t) * c.channels;
   if (taps[c.width - 1] < 0) {
-    for (u32 i = 0; i < c.channels; i++) out[i] = 0;
+    for (u32 i = begin; i < end; i++) out[i] = 0;
     return;
   }
   // The usual window, all of it there: rows and weights side by side.
   const float* rows[4];
   bool usual = c.width == 4;
   for (u32 k = 0; k < 4 && usual; k++) usual = (rows[k] = c.row(b, taps[k])) != nullptr;
-  for (u32 i = 0; i < c.channels; i += 4) {
-    const u32 lanes = min(4, c.channels - i);
+  for (u32 i = begin; i < end; i += 4) {
+    const u32 lanes = min(4, end - i);
     f4 sum;
     if (usual && lanes == 4) {
       const float* w = c.turned + i;
@@ -85,21 +97,36 @@ void token(const Conv& c, float* y, u32 b, u32 t) {
     put(out + i, sum, lanes);
   }
 }
-}  // namespace
 
-// words: batch, length, channels, width, silu, x, stride, weight, bias, state, marks, taps, turned.
-EXPORT(causal_conv1d)(float* y, float* final, const u32* words) {
-  const Conv c = conv_of(words);
-  parallel_for(c.batch * c.length, max(1, 16384 / max(1, c.channels * c.width)), [&](u32 item, u32 end) {
-    for (; item < end; item++) token(c, y, item / c.length, item % c.length);
-  });
+// What a continuation needs of channels [begin, end). `final` may be where the state is: rows move towards its front.
+void carry(const Conv& c, float* final, u32 begin, u32 end) {
   const u32 carried = c.width - 1;
   for (u32 b = 0; b < c.batch; b++)
     for (u32 k = 0; k < carried; k++) {
       const float* row = c.row(b, c.tap(b, c.length)[k + 1]);
       float* to = final + (b * carried + k) * c.channels;
-      for (u32 i = 0; i < c.channels; i++) to[i] = row ? row[i] : 0;
+      for (u32 i = begin; i < end; i += 4) put(to + i, row ? get(row + i, end - i) : f4{}, end - i);
     }
+}
+}  // namespace
+
+// words: batch, length, channels, width, silu, x, stride, weight, bias, state, marks, taps, turned.
+EXPORT(causal_conv1d)(float* y, float* final, const u32* words) {
+  constexpr u32 FEW = 16, RUN = 64;
+  const Conv c = conv_of(words);
+  // A few tokens, as when one is decoded: threads share the channels.
+  if (c.batch * c.length <= FEW)
+    return parallel_for(ceil_div(c.channels, RUN), 4, [&](u32 item, u32 last) {
+      const u32 begin = item * RUN, end = min(c.channels, last * RUN);
+      turn(c, begin, end);
+      for (u32 i = 0; i < c.batch * c.length; i++) token(c, y, i / c.length, i % c.length, begin, end);
+      carry(c, final, begin, end);
+    });
+  turn(c, 0, c.channels);
+  parallel_for(c.batch * c.length, max(1, 16384 / max(1, c.channels * c.width)), [&](u32 item, u32 end) {
+    for (; item < end; item++) token(c, y, item / c.length, item % c.length, 0, c.channels);
+  });
+  carry(c, final, 0, c.channels);
 }
 
 // Gradients: gx [batch, length, channels], gstate [batch, width - 1, channels], gweight [channels, width], gbias [channels], all written.
@@ -108,6 +135,7 @@ EXPORT(causal_conv1d_backward)(float* gx, float* gstate, float* gweight, float* 
                                const u32* words) {
   constexpr u32 WIDEST = 16, LINE = 16;
   const Conv c = conv_of(words);
+  turn(c, 0, c.channels);
   const u32 carried = c.width - 1;
   parallel_for(ceil_div(c.channels, LINE), max(1, 1024 / max(1, c.batch * c.length * c.width)), [&](u32 item, u32 end) {
     for (; item < end; item++) {

@@ -7,14 +7,14 @@ INLINE f4 decode_bf16(const u16* p) { return decode_bf16(*(const h4_at_2*)p); }
 
 // f16 without its sign, shifted to where a float has its own. Subnormal floats, which are slow, are made on no way: those of f16 come
 // out of a subtraction.
-INLINE f4 widen_f16(u4 magnitude) {
-  const u4 small = (u4)(magnitude < 0x00800000), special = (u4)(magnitude >= 0x0f800000);
+INLINE f4 widen_f16(i4 magnitude) {
+  const i4 small = magnitude < 0x00800000, special = magnitude > 0x0f7fffff;
   const f4 value = (f4)(magnitude + 0x38000000 + (small & 0x00800000)) - (f4)(small & 0x38800000);
-  return (f4)((u4)value | (special & 0x7f800000));
+  return (f4)((i4)value | (special & 0x7f800000));
 }
 INLINE f4 decode_f16(const u16* p) {
-  const u4 h = __builtin_convertvector(*(const h4_at_2*)p, u4);
-  return (f4)((u4)widen_f16((h & 0x7fff) << 13) | ((h & 0x8000) << 16));
+  const i4 h = __builtin_convertvector(*(const h4_at_2*)p, i4);
+  return (f4)((i4)widen_f16((h & 0x7fff) << 13) | ((h & 0x8000) << 16));
 }
 
 INLINE float decode_f16_one(u16 h) {
@@ -45,11 +45,4 @@ constexpr u32 Q8 = 32, Q8_BYTES = 34;
 INLINE float q8_scale(const u8* block) { return decode_f16_one((u16)(block[0] | block[1] << 8)); }
 INLINE f4 q8_values(const u8* block, u32 at) {
   return __builtin_convertvector(__builtin_convertvector(*(const b4_at_1*)(block + 2 + at), i4), f4);
-}
-// The scales of four blocks.
-INLINE f4 q8_scales(const u8* const* blocks) {
-  s8 halves = {};
-  ALL_OF for (u32 r = 0; r < 4; r++) halves[2 * r + 1] = *(const i16*)blocks[r];
-  const u4 words = (u4)halves;
-  return (f4)((u4)widen_f16((words & 0x7fff0000) >> 3) | (words & 0x80000000));
 }

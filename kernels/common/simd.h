@@ -21,6 +21,7 @@ typedef i8 b8 __attribute__((vector_size(8)));
 typedef float f4_at_4 __attribute__((vector_size(16), aligned(4)));
 typedef i32 i4_at_4 __attribute__((vector_size(16), aligned(4)));
 typedef u16 h4_at_2 __attribute__((vector_size(8), aligned(2)));
+typedef u16 u16_at_1 __attribute__((aligned(1)));
 typedef i16 s8_at_2 __attribute__((vector_size(16), aligned(2)));
 typedef i8 b4_at_1 __attribute__((vector_size(4), aligned(1)));
 typedef i8 b8_at_1 __attribute__((vector_size(8), aligned(1)));
@@ -30,6 +31,8 @@ typedef i8 b8_at_1 __attribute__((vector_size(8), aligned(1)));
 #define INLINE static inline __attribute__((always_inline))
 // Before a short loop whose arrays are to be registers.
 #define ALL_OF _Pragma("clang loop unroll(full)")
+// What is read and written of `memory` and what the compiler cannot tell from it stays on its side of this.
+#define KEEP_ORDER(memory) asm volatile("" ::"r"(memory) : "memory")
 #define INLINE_MEMBER inline __attribute__((always_inline))
 
 INLINE f4 load(const float* p) { return *(const f4_at_4*)p; }
@@ -63,6 +66,12 @@ INLINE void put(float* p, f4 v, u32 lanes) {
 }
 
 INLINE f4 select(i4 mask, f4 a, f4 b) { return (f4)((mask & (i4)a) | (~mask & (i4)b)); }
+// The nearest whole numbers, where they are below 2^22.
+INLINE i4 nearest(f4 x) { return (i4)(x + splat(12582912.0f)) - (i4)splat(12582912.0f); }
+INLINE i32 largest_of(i4 v) {
+  const i32 a = v[0] > v[1] ? v[0] : v[1], b = v[2] > v[3] ? v[2] : v[3];
+  return a > b ? a : b;
+}
 // Whether every lane of a mask is set.
 INLINE bool all(i4 mask) { return (mask[0] & mask[1] & mask[2] & mask[3]) != 0; }
 // NaN in `a` stays.
@@ -84,6 +93,8 @@ INLINE f4 madd(f4 a, f4 b, f4 c) {
 
 // Eight whole numbers of 16 bits, and of 8.
 INLINE s8 load8(const i16* p) { return *(const s8_at_2*)p; }
+INLINE void store(i16* p, s8 v) { *(s8_at_2*)p = v; }
+INLINE s8 narrow(i4 a, i4 b) { return __builtin_shufflevector((s8)a, (s8)b, 0, 2, 4, 6, 8, 10, 12, 14); }
 INLINE s8 widen(const void* bytes) { return __builtin_convertvector(*(const b8_at_1*)bytes, s8); }
 
 // Products of neighbours, added: {a0 b0 + a1 b1, a2 b2 + a3 b3, ...}

@@ -5,7 +5,7 @@ namespace {
 constexpr u32 FEW = 4, DEPTH = 4096;
 
 // The rows of a as products with stored weights want them, DEPTH numbers at a time. bf16: of every eight, those at even places, then
-// those at odd ones. q8_0: whole numbers of 22 bits and a scale for every 32 of them, high and low parts apart.
+// those at odd ones. q8_0: of every 32 whole numbers of 22 bits, their high parts, then their low parts, and a scale.
 alignas(64) float prepared[FEW][DEPTH];
 float scales[FEW][DEPTH / Q8];
 constexpr u32 LOW_BITS = 8;
@@ -19,54 +19,83 @@ void prepare_bf16(float* to, const float* x, u32 depth) {
   }
 }
 
-void prepare_q8(i16* high, i16* low, float* scale, const float* x, u32 depth) {
-  for (u32 p = 0; p < depth; p += Q8) {
-    float largest = 0;
-    for (u32 j = 0; j < Q8; j++) {
-      const float size = __builtin_fabsf(x[p + j]);
-      // NaN counts as more than all.
-      if (!(size <= largest)) largest = size;
+void prepare_q8(i16* to, float* scale, const float* x, u32 depth) {
+  for (u32 p = 0; p < depth; p += Q8, to += 2 * Q8) {
+    // As whole numbers sizes are in the same order, and those of infinity and NaN above all others.
+    i4 most = {};
+    ALL_OF for (u32 j = 0; j < Q8; j += 4) {
+      const i4 size = load((const i32*)x + p + j) & 0x7fffffff;
+      most = size > most ? size : most;
     }
+    const float largest = __builtin_bit_cast(float, largest_of(most));
     const bool finite = largest < __builtin_inff();
-    const float inverse = finite && largest > 0x1p-100f ? LARGEST / largest : 0;
+    const f4 inverse = splat(finite && largest > 0x1p-100f ? LARGEST / largest : 0);
     scale[p / Q8] = finite ? largest / LARGEST : __builtin_nanf("");
-    for (u32 j = 0; j < Q8; j++) {
-      const float y = finite ? x[p + j] * inverse : 0;
-      const i32 v = (i32)(y < 0 ? y - 0.5f : y + 0.5f), upper = (v + (1 << (LOW_BITS - 1))) >> LOW_BITS;
-      high[p + j] = (i16)upper;
-      low[p + j] = (i16)(v - (upper << LOW_BITS));
+    ALL_OF for (u32 j = 0; j < Q8; j += 8) {
+      i4 upper[2], lower[2];
+      ALL_OF for (u32 h = 0; h < 2; h++) {
+        const i4 v = nearest(load(x + p + j + 4 * h) * inverse);
+        upper[h] = (v + (1 << (LOW_BITS - 1))) >> LOW_BITS;
+        lower[h] = v - (upper[h] << LOW_BITS);
+      }
+      store(to + j, narrow(upper[0], upper[1]));
+      store(to + Q8 + j, narrow(lower[0], lower[1]));
     }
   }
 }
 
-// Products of row i of a with four stored rows of b, `depth` numbers of each, added to sums.
+// The value of every f16, for the scales of q8_0: a look-up where decoding would be a quarter of all operations.
+float halves[65536];
+void know_halves() {
+  // 1.0
+  if (halves[0x3c00] == 0)
+    for (u32 i = 0; i < 65536; i++) halves[i] = decode_f16_one((u16)i);
+}
+
+// A block of weights times one of x, but for their scales. Whole numbers do not overflow: 8 products of 7 and 21 bits to a lane.
+INLINE f4 q8_dots(const u8* block, const i16* x) {
+  i4 high = {}, low = {};
+  ALL_OF for (u32 j = 0; j < Q8; j += 8) {
+    const s8 w = widen(block + 2 + j);
+    high += dot_pairs(w, load8(x + j));
+    low += dot_pairs(w, load8(x + Q8 + j));
+  }
+  return __builtin_convertvector((high << LOW_BITS) + low, f4);
+}
+
+// Sums of the lanes of four vectors.
+INLINE f4 sums_of(f4 a, f4 b, f4 c, f4 d) {
+  transpose(a, b, c, d);
+  return (a + c) + (b + d);
+}
+
+// How many rows of a weight are read side by side: a processor fetches ahead within a page only, and waits less where several reads are
+// under way.
+template <u32 format>
+constexpr u32 STREAMS = format == Q8_0 ? 8 : 4;
+
+// Products of row i of a with as many stored rows of b, `depth` numbers of each.
 template <u32 format>
 INLINE void dots(const float* x, u32 i, const void* const* rows, u32 depth, float* sums) {
   const float* own = prepared[i];
+  if constexpr (format == Q8_0) {
+    const i16* numbers = (const i16*)own;
+    alignas(16) float s[STREAMS<Q8_0>][4] = {};
+    for (u32 p = 0, at = 0; p < depth; p += Q8, at += Q8_BYTES, numbers += 2 * Q8)
+      ALL_OF for (u32 r = 0; r < STREAMS<Q8_0>; r++) {
+        const u8* block = (const u8*)rows[r] + at;
+        const f4 scale = splat(halves[*(const u16_at_1*)block]) * splat(scales[i][p / Q8]);
+        store(s[r], madd(q8_dots(block, numbers), scale, load(s[r])));
+        // Row after row: there are no registers for more at a time.
+        KEEP_ORDER(s);
+      }
+    ALL_OF for (u32 r = 0; r < STREAMS<Q8_0>; r += 4)
+      store(sums + r, sums_of(load(s[r]), load(s[r + 1]), load(s[r + 2]), load(s[r + 3])));
+    return;
+  }
   f4 s[4] = {}, t[4] = {};
   u32 p = 0;
-  if constexpr (format == Q8_0) {
-    const i16 *high = (const i16*)own, *low = high + DEPTH;
-    const u8* blocks[4];
-    ALL_OF for (u32 r = 0; r < 4; r++) blocks[r] = (const u8*)rows[r];
-    for (; p < depth; p += Q8) {
-      // Whole numbers do not overflow: 8 products of 7 and 21 bits to a lane.
-      i4 h[4] = {}, l[4] = {};
-      ALL_OF for (u32 j = 0; j < Q8; j += 8) {
-        const s8 x_high = load8(high + p + j), x_low = load8(low + p + j);
-        ALL_OF for (u32 r = 0; r < 4; r++) {
-          const s8 w = widen(blocks[r] + 2 + j);
-          h[r] += dot_pairs(w, x_high);
-          l[r] += dot_pairs(w, x_low);
-        }
-      }
-      const f4 scale = q8_scales(blocks) * splat(scales[i][p / Q8]);
-      ALL_OF for (u32 r = 0; r < 4; r++) {
-        s[r] = madd(__builtin_convertvector((h[r] << LOW_BITS) + l[r], f4), splat(scale[r]), s[r]);
-        blocks[r] += Q8_BYTES;
-      }
-    }
-  } else if constexpr (format == BF16) {
+  if constexpr (format == BF16) {
     // A lane of 32 bits holds two weights, each of which is a float32 once the other is shifted or masked away.
     for (; p + 8 <= depth; p += 8) {
       const f4 even = load(own + p), odd = load(own + p + 4);
@@ -84,32 +113,41 @@ INLINE void dots(const float* x, u32 i, const void* const* rows, u32 depth, floa
         t[r] = madd(four<format>(rows[r], p + 4), x1, t[r]);
       }
     }
-  ALL_OF for (u32 r = 0; r < 4; r++) sums[r] = sum4(s[r] + t[r]);
+  store(sums, sums_of(s[0] + t[0], s[1] + t[1], s[2] + t[2], s[3] + t[3]));
   for (; p < depth; p++)
-    ALL_OF for (u32 r = 0; r < 4; r++) sums[r] += x[p] * one<format>(rows[r], p);
+    for (u32 r = 0; r < 4; r++) sums[r] += x[p] * one<format>(rows[r], p);
 }
 
-// b's columns are stored one after the other. Four are read at a time, from four places far apart: a processor fetches ahead within a
-// page only, and waits less where several are under way.
+// Bytes of `depth` numbers of a stored row.
+template <u32 format>
+INLINE u32 bytes_of(u32 depth) {
+  return format == FLOAT32 ? 4 * depth : format == Q8_0 ? ceil_div(depth, Q8) * Q8_BYTES : 2 * depth;
+}
+
+// b's columns are stored one after the other; several are read at a time, from places far apart.
 template <u32 format>
 void by_columns(const float* a, u32 a_row, const Matrix& b, float* c, u32 ldc, u32 m, u32 n, u32 k, bool add) {
-  const u32 apart = ceil_div(n, 4);
+  constexpr u32 streams = STREAMS<format>;
+  const u32 apart = ceil_div(n, streams);
+  if (format == Q8_0) know_halves();
   for (u32 p0 = 0; p0 < k; p0 += DEPTH) {
     const u32 depth = min(DEPTH, k - p0);
     const bool onto = add || p0 > 0;
     for (u32 i = 0; i < m; i++) {
       if (format == BF16) prepare_bf16(prepared[i], a + i * a_row + p0, depth);
-      if (format == Q8_0) prepare_q8((i16*)prepared[i], (i16*)prepared[i] + DEPTH, scales[i], a + i * a_row + p0, depth);
+      if (format == Q8_0) prepare_q8((i16*)prepared[i], scales[i], a + i * a_row + p0, depth);
     }
-    parallel_for(apart, max(1, 16384 / max(1, k)), [&](u32 j, u32 end) {
+    // Pieces of as many pages of each stream as leave several for every thread: each begins without what a processor has fetched ahead.
+    const u32 row = bytes_of<format>(depth), grain = ceil_div(min(65536, max(8192, apart * row / 16)), row);
+    parallel_for(apart, grain, [&](u32 j, u32 end) {
       for (; j < end; j++) {
-        const void* rows[4];
-        for (u32 r = 0; r < 4; r++)
+        const void* rows[streams];
+        for (u32 r = 0; r < streams; r++)
           rows[r] = at<format>(row_at<format>(b.data, min(j + r * apart, n - 1), b.column), p0);
         for (u32 i = 0; i < m; i++) {
-          float sums[4];
+          float sums[streams];
           dots<format>(a + i * a_row + p0, i, rows, depth, sums);
-          for (u32 r = 0; r < 4; r++) {
+          for (u32 r = 0; r < streams; r++) {
             const u32 column = j + r * apart;
             if (column < n) c[i * ldc + column] = onto ? c[i * ldc + column] + sums[r] : sums[r];
           }

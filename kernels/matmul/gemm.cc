@@ -1,13 +1,13 @@
 // matmul: c [m, n] = a [m, k] b [k, n] (+ bias [n], or + what is there), the loop nest of Goto and van de Geijn (2008).
 // Element (i, p) of a is a[i * a_row + p * a_column], and so for b. b may be stored as bf16, f16 or q8_0 if b_row is 1 (rows of a weight).
 // The inner kernel keeps 3 x 12 sums in nine registers: the most that V8 gives on x86 without spilling.
-// Panels of b (12 columns, 256 deep: 12 KiB) stay in the first cache, blocks of a (96 x 256) in the second.
+// Panels of b (12 columns, 256 deep: 12 KiB) stay in the first cache, blocks of a (24 to 96 x 256) in the second.
 // Sums are float32, in an order that depends on the shape alone.
 #include "common/half.h"
 #include "common/parallel.h"
 
 namespace {
-constexpr u32 MR = 3, NR = 12, MC = 96, KC = 256, NC = 1536, GROUP = 16;
+constexpr u32 MR = 3, NR = 12, MC = 96, LEAST = 24, KC = 256, NC = 1536, GROUP = 16;
 alignas(64) float packed_b[KC * NC];
 
 enum Format : u32 { FLOAT32, BF16, F16, Q8_0 };
@@ -77,12 +77,19 @@ void pack_columns(float* packed, const Matrix& b, u32 j0, u32 columns, u32 p0, u
 
 void pack_rows(float* packed, const Matrix& b, u32 j0, u32 columns, u32 p0, u32 depth) {
   const float* from = (const float*)b.data + p0 * b.row + j0 * b.column;
-  if (columns == NR && b.column == 1)
-    for (u32 p = 0; p < depth; p++, from += b.row, packed += NR)
-      for (u32 c = 0; c < NR; c += 4) store(packed + c, load(from + c));
-  else
-    for (u32 p = 0; p < depth; p++, from += b.row, packed += NR)
-      for (u32 c = 0; c < NR; c++) packed[c] = c < columns ? from[c * b.column] : 0;
+  for (u32 p = 0; p < depth; p++, from += b.row, packed += NR)
+    for (u32 c = 0; c < NR; c++) packed[c] = c < columns ? from[c * b.column] : 0;
+}
+
+// As pack_rows for several panels side by side, all whole, of dense rows: a row is read as it lies.
+void pack_dense(float* packed, const Matrix& b, u32 j0, u32 panels, u32 p0, u32 depth) {
+  const float* row = (const float*)b.data + p0 * b.row + j0;
+  for (u32 p = 0; p < depth; p++, row += b.row, packed += NR) {
+    const float* from = row;
+    float* to = packed;
+    for (u32 panel = 0; panel < panels; panel++, from += NR, to += NR * depth)
+      ALL_OF for (u32 c = 0; c < NR; c += 4) store(to + c, load(from + c));
+  }
 }
 
 void pack_panel(float* packed, const Matrix& b, u32 j0, u32 columns, u32 p0, u32 depth) {
@@ -93,17 +100,36 @@ void pack_panel(float* packed, const Matrix& b, u32 j0, u32 columns, u32 p0, u32
   else pack_rows(packed, b, j0, columns, p0, depth);
 }
 
-// packed[i * depth + p * MR + r] = a[i0 + i + r, p0 + p] for i = 0, 3, 6...; zero beyond `rows`.
+// Panels from number `panel` on of columns that begin at j0.
+void pack_panels(float* packed, const Matrix& b, u32 j0, u32 columns, u32 panel, u32 end, u32 p0, u32 depth) {
+  if (b.format == FLOAT32 && b.column == 1 && columns >= NR) {
+    const u32 whole = min(end, columns / NR);
+    if (panel < whole) pack_dense(packed + panel * NR * depth, b, j0 + panel * NR, whole - panel, p0, depth);
+    panel = max(panel, whole);
+  }
+  for (; panel < end; panel++) pack_panel(packed + panel * NR * depth, b, j0 + panel * NR, min(NR, columns - panel * NR), p0, depth);
+}
+
+// packed[i * depth + p * MR + r] = a[i0 + i + r, p0 + p] for i = 0, 3, 6...; beyond `rows` the last row again.
 void pack_a(float* packed, const float* a, u32 a_row, u32 a_column, u32 rows, u32 depth) {
-  for (u32 i = 0; i < rows; i += MR, packed += MR * depth)
-    for (u32 r = 0; r < MR; r++) {
-      const float* from = a + min(i + r, rows - 1) * a_row;
-      float* to = packed + r;
-      if (a_column == 1)
-        for (u32 p = 0; p < depth; p++) to[p * MR] = from[p];
-      else
-        for (u32 p = 0; p < depth; p++) to[p * MR] = from[p * a_column];
+  for (u32 i = 0; i < rows; i += MR, packed += MR * depth) {
+    const float *x = a + i * a_row, *y = a + min(i + 1, rows - 1) * a_row, *z = a + min(i + 2, rows - 1) * a_row;
+    float* to = packed;
+    u32 p = 0;
+    if (a_column == 1)
+      for (; p + 4 <= depth; p += 4, to += 4 * MR) {
+        const f4 r = load(x + p), s = load(y + p), t = load(z + p);
+        const f4 rs = __builtin_shufflevector(r, s, 0, 4, 1, 5);
+        store(to, __builtin_shufflevector(rs, __builtin_shufflevector(t, r, 0, 0, 5, 5), 0, 1, 4, 6));
+        store(to + 4, __builtin_shufflevector(__builtin_shufflevector(s, t, 1, 1, 5, 5), __builtin_shufflevector(r, s, 2, 2, 6, 6), 0, 2, 4, 6));
+        store(to + 8, __builtin_shufflevector(__builtin_shufflevector(t, r, 2, 2, 7, 7), __builtin_shufflevector(s, t, 3, 3, 7, 7), 0, 2, 4, 6));
+      }
+    for (; p < depth; p++, to += MR) {
+      to[0] = x[p * a_column];
+      to[1] = y[p * a_column];
+      to[2] = z[p * a_column];
     }
+  }
 }
 
 // Sums of one tile; `add`: to what is in c.
@@ -149,20 +175,20 @@ void gemm_packed(const float* a, u32 a_row, u32 a_column, const Matrix& b, float
     for (u32 p0 = 0; p0 < k; p0 += KC) {
       const u32 depth = min(KC, k - p0);
       const bool onto = add || p0 > 0;
-      parallel_for(panels, 8, [&](u32 panel, u32 end) {
-        for (; panel < end; panel++)
-          pack_panel(packed_b + panel * NR * depth, b, j0 + panel * NR, min(NR, columns - panel * NR), p0, depth);
-      });
-      const u32 row_blocks = ceil_div(m, MC), groups = ceil_div(panels, GROUP);
+      parallel_for(panels, min(8, ceil_div(panels, 4 * team())),
+                   [&](u32 panel, u32 end) { pack_panels(packed_b, b, j0, columns, panel, end, p0, depth); });
+      // Pieces of rows, so that each is packed once; of columns as well where there are few rows.
+      const u32 mc = min(MC, max(LEAST, ceil_div(ceil_div(m, 8 * team()), MR) * MR)), row_blocks = ceil_div(m, mc);
+      const u32 group_panels = row_blocks >= 4 * team() ? panels : GROUP, groups = ceil_div(panels, group_panels);
       parallel_for(row_blocks * groups, 1, [&](u32 item, u32 end) {
         alignas(16) float packed_a[MC * KC];
         u32 packed_block = ~0u;
         for (; item < end; item++) {
           const u32 block = item / groups, group = item - block * groups;
-          const u32 i0 = block * MC, rows = min(MC, m - i0);
+          const u32 i0 = block * mc, rows = min(mc, m - i0);
           if (block != packed_block) pack_a(packed_a, a + i0 * a_row + p0 * a_column, a_row, a_column, rows, depth);
           packed_block = block;
-          for (u32 panel = group * GROUP; panel < min(panels, (group + 1) * GROUP); panel++) {
+          for (u32 panel = group * group_panels; panel < min(panels, (group + 1) * group_panels); panel++) {
             const float* packed = packed_b + panel * NR * depth;
             const u32 j = panel * NR, width = min(NR, columns - j);
             for (u32 i = 0; i < rows; i += MR) {

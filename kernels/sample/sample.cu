@@ -55,14 +55,25 @@ __device__ Candidate bestOfAll(Candidate own, Candidate* scratch) {
   return best;
 }
 
+// What a thread's logits at or above a key are worth together. Many are on their way at once: one block has nothing else to wait with.
+template <class F> __device__ float worthOf(const float* row, int vocab, u32 least, F worth) {
+  constexpr int MANY = 16;
+  float own = 0;
+  for (int v = threadIdx.x; v < vocab; v += MANY * blockDim.x) {
+    float x[MANY];
+#pragma unroll
+    for (int k = 0; k < MANY; k++) x[k] = v + k * (int)blockDim.x < vocab ? row[v + k * blockDim.x] : 0;
+#pragma unroll
+    for (int k = 0; k < MANY; k++)
+      if (v + k * (int)blockDim.x < vocab && order(x[k]) >= least) own += worth(x[k]);
+  }
+  return own;
+}
 // The largest key in [low, high] for which the logits at or above it are worth `wanted`.
 template <class F> __device__ u32 bisect(const float* row, int vocab, u32 low, u32 high, float wanted, float* sums, F worth) {
-  for (int bit = 0; bit < 32; bit++) {
+  while (low < high) {
     const u32 mid = low + (high - low) / 2 + ((high - low) & 1);
-    float own = 0;
-    for (int v = threadIdx.x; v < vocab; v += blockDim.x)
-      if (order(row[v]) >= mid) own += worth(row[v]);
-    if (blockSum(own, sums) >= wanted) low = mid;
+    if (blockSum(worthOf(row, vocab, mid, worth), sums) >= wanted) low = mid;
     else high = max(low, mid - 1);
   }
   return low;
@@ -95,10 +106,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, i
     const auto probability = [&](float x) { return expf((float)((x - largest) / temperature)); };
     if (topK > 0) least = bisect(row, vocab, 0, order(largest), (float)topK, sums, [](float) { return 1.0f; });
     if (topP < 1) {
-      float kept = 0;
-      for (int v = threadIdx.x; v < vocab; v += blockDim.x)
-        if (order(row[v]) >= least) kept += probability(row[v]);
-      const float wanted = (float)topP * blockSum(kept, sums);
+      const float wanted = (float)topP * blockSum(worthOf(row, vocab, least, probability), sums);
       least = bisect(row, vocab, least, order(largest), wanted, sums, probability);
     }
     own = {0, -1};

@@ -1,19 +1,18 @@
 // What the scan's ring kernels share (README.md beside this): a block covers 32 channels, a lane each, and its warps divide the tokens of a tile. Warp w
-// takes the states one group after the other, each group as soon as the warp before it has handed on the state that its tokens leave behind (a state has one owner at a time, and one place). So the
-// warps work on different groups at any time, every exp is computed once, and nothing waits for a whole block.
+// takes the states one group after the other, each group as soon as the warp before it has handed on the state that its tokens leave behind (a state has one owner
+// at a time, and one place). So the warps work on different groups at any time, every exp is computed once, and nothing waits for a whole block.
 #pragma once
 #include <type_traits>
 #include "selective_scan.cuh"
 
 constexpr int RING_STATES = 16, RING_CHANNELS = 32;
 
-// Barriers in shared memory: a warp arrives at its own, the next one waits for the phase that its round needs.
+// Barriers in shared memory: all lanes of a warp arrive at its own, each with what it has written; the next warp waits for the phase that its round needs. (One
+// lane's arrival after a warp barrier would do, and takes as long; but compute-sanitizer does not follow it.)
 __device__ __forceinline__ unsigned sharedAddress(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
-__device__ __forceinline__ void barrierInit(unsigned at) { asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(at) : "memory"); }
-__device__ __forceinline__ void barrierArrive(unsigned at, bool does = true) {
-  asm volatile(
-      "{\n.reg .pred q;\n.reg .b64 token;\nsetp.ne.u32 q, %1, 0;\n@q mbarrier.arrive.shared.b64 token, [%0];\n}" ::"r"(at), "r"((unsigned)does)
-      : "memory");
+__device__ __forceinline__ void barrierInit(unsigned at) { asm volatile("mbarrier.init.shared.b64 [%0], 32;" ::"r"(at) : "memory"); }
+__device__ __forceinline__ void barrierArrive(unsigned at) {
+  asm volatile("{\n.reg .b64 token;\nmbarrier.arrive.shared.b64 token, [%0];\n}" ::"r"(at) : "memory");
 }
 __device__ __forceinline__ bool barrierTest(unsigned at, unsigned parity) {
   unsigned done;
@@ -52,18 +51,23 @@ __device__ __forceinline__ void copyWait() { asm volatile("cp.async.wait_all;" :
 // Where a thread works. Blocks along x never span two groups.
 struct RingPlace {
   i64 batch, part, from, to;
-  unsigned group, block, channel, lane, warp, chunk;
-  bool active, whole;
+  unsigned unit, group, block, channel, lane, warp, chunk;
+  // Channels beyond the last one; whether all lanes have one; whether the block takes the whole length.
+  bool active, whole, all;
 };
-// `at` counts the blocks of all groups; a chunk of the length, or all of it.
-__device__ __forceinline__ RingPlace ringPlace(const Scan& s, unsigned at, unsigned batch, unsigned chunk, bool all) {
+// The block of the whole length (`unit`) and its chunk; `all` if it is not cut.
+__device__ __forceinline__ RingPlace ringPlace(const Scan& s, unsigned unit, unsigned chunk, bool all) {
   RingPlace p;
-  const unsigned perGroup = s.dInner / s.groups, blocks = (perGroup + RING_CHANNELS - 1) / RING_CHANNELS;
-  p.batch = batch;
+  const unsigned groups = s.groups, perGroup = (unsigned)s.dInner / groups, blocks = (perGroup + RING_CHANNELS - 1) / RING_CHANNELS;
+  const unsigned at = unit % (blocks * groups);
+  p.unit = unit;
+  p.all = all;
+  p.batch = unit / (blocks * groups);
   p.chunk = chunk;
   p.part = p.batch * s.chunks + chunk;
-  p.from = chunk * s.chunkLength;
-  p.to = all ? s.length : min(s.length, p.from + s.chunkLength);
+  const i64 end = (chunk + 1) * s.chunkLength - s.shift;
+  p.from = all || chunk == 0 ? 0 : end - s.chunkLength;
+  p.to = all ? s.length : min(s.length, end);
   p.group = at / blocks;
   p.block = at % blocks;
   p.lane = threadIdx.x % 32;
@@ -73,14 +77,12 @@ __device__ __forceinline__ RingPlace ringPlace(const Scan& s, unsigned at, unsig
   p.whole = (p.block + 1) * RING_CHANNELS <= perGroup;
   return p;
 }
-// Of a grid [blocks, batch, chunks].
-__device__ __forceinline__ RingPlace ringPlace(const Scan& s) { return ringPlace(s, blockIdx.x, blockIdx.y, blockIdx.z + s.firstChunk, false); }
-// Of a row of blocks: the first `unsplit` (none in a summary) take the whole length, the others a chunk of the first `chunks` each.
-__device__ __forceinline__ RingPlace ringPlace(const Scan& s, unsigned unsplit, unsigned chunks) {
-  const unsigned perGroup = s.dInner / s.groups, blocks = (perGroup + RING_CHANNELS - 1) / RING_CHANNELS * s.groups;
+// Backward, of a row of blocks: the first `unsplit` (none in a summary) take the whole length; of the others each takes one of `chunks` chunks, all channels' last
+// ones first, for they need not wait for a summary.
+__device__ __forceinline__ RingPlace backwardPlace(const Scan& s, unsigned unsplit, unsigned chunks) {
   const bool all = blockIdx.x < unsplit;
-  const unsigned rest = blockIdx.x - unsplit, unit = all ? blockIdx.x : s.unsplit + rest / chunks;
-  return ringPlace(s, unit % blocks, unit / blocks, all ? 0 : rest % chunks, all);
+  const unsigned rest = blockIdx.x - unsplit, split = (gridDim.x - unsplit) / chunks;
+  return ringPlace(s, all ? blockIdx.x : s.unsplit + rest % split, s.chunks - 1 - (all ? 0 : rest / split), all);
 }
 
 // The marks of a warp's K tokens, a bit each: those that start a sequence, and padding (what lies beyond the chunk too).

@@ -11,29 +11,42 @@ template <class T, int W, int K, int G> struct Ring {
   unsigned long long barrier[W][GROUPS];
 };
 
+// What a chunk does to the state is there for others to read.
+__device__ __forceinline__ void tellKnown(const Scan& s, const RingPlace& p) {
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  __threadfence();
+  asm volatile("st.release.gpu.global.u32 [%0], 1;" ::"l"(s.known + p.unit * s.chunks + p.chunk) : "memory");
+}
+// Until that of all chunks before this one is. They are blocks that started before.
+__device__ __forceinline__ void awaitChunks(const Scan& s, const RingPlace& p) {
+  for (unsigned c = threadIdx.x; c < p.chunk; c += blockDim.x)
+    for (unsigned known = 0; !known;) {
+      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(known) : "l"(s.known + p.unit * s.chunks + c) : "memory");
+      if (!known) __nanosleep(200);
+    }
+  __syncthreads();
+}
+
 // SAVING also keeps the states that the backward pass starts from. SUMMARY: only what a chunk does to the state (its end from a start of zero, and the sum of
-// its steps), for `chunkStart` to chain.
+// its steps), for `chunkStart` to chain; a first chunk leaves the state itself, as after a reset.
 enum class Pass { PLAIN, SAVING, SUMMARY };
-template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forceinline__ void ring(const Scan& s) {
+template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forceinline__ void ring(const Scan& s, const RingPlace& p) {
   using Tile = Ring<T, W, K, G>;
   constexpr int GROUPS = Tile::GROUPS, TOKENS = Tile::TOKENS;
   constexpr bool SUMMARY = PASS == Pass::SUMMARY, SAVING = PASS == Pass::SAVING;
-  static_assert(K % CHECKPOINT_OF<RING_STATES> == 0, "a warp's tokens start where a state is kept");
+  static_assert(!SAVING || K % CHECKPOINT_OF<RING_STATES> == 0, "a warp's tokens start where a state is kept");
   extern __shared__ float4 room[];
   Tile& tile = *reinterpret_cast<Tile*>(room);
-  const RingPlace p = SUMMARY ? ringPlace(s, 0, s.chunks - 1) : ringPlace(s, s.unsplit, s.chunks);
   const int w = p.warp, lane = p.lane, before = w == 0 ? W - 1 : w - 1;
+  if (!SUMMARY && !p.all && p.chunk > 0) awaitChunks(s, p);
   for (int n = w; n < RING_STATES; n += W) {
     const bool there = p.active && n < s.dState;
     const float a = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
     tile.A[n][lane] = a;
     tile.carry[n][lane] = !SUMMARY && there ? chunkStart<false>(s, s.initial, p.batch, p.chunk, p.channel, n, a) : 0.f;
   }
-  for (int i = threadIdx.x; i < W * GROUPS; i += W * 32) {
-    barrierInit(sharedAddress(&tile.barrier[0][0] + i));
-    // The state that the first warp starts from is there already.
-    if (i / GROUPS == W - 1) barrierArrive(sharedAddress(&tile.barrier[0][0] + i));
-  }
+  for (int i = threadIdx.x; i < W * GROUPS; i += W * 32) barrierInit(sharedAddress(&tile.barrier[0][0] + i));
   const float bias = p.active && s.bias ? s.bias[p.channel] : 0.f, D = p.active && s.D ? s.D[p.channel] : 0.f;
   constexpr unsigned SIZE = sizeof(T);
   const unsigned xStride = s.xStride * SIZE, deltaStride = s.deltaStride * SIZE, zStride = s.zStride * SIZE, yStride = s.dInner * SIZE;
@@ -47,6 +60,9 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
   const T none = narrow<T>(0.f);
   float sum = 0.f;
   __syncthreads();
+  // The state that the first warp starts from is there already.
+  if (w == 0)
+    for (int g = 0; g < GROUPS; g++) barrierArrive(from + g * 8);
 
   unsigned round = 0;
   for (i64 t0 = p.from; t0 < p.to; t0 += TOKENS, round++) {
@@ -69,7 +85,7 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
       for (int k = 0; k < K; k++) {
         const bool there = full || (p.active && !(marks.padded >> k & 1));
         const float raw = widen(rawDelta[k]) + bias, own = widen(rawX[k]);
-        dt[k] = there ? (s.softplus ? softplusOf<T>(raw) : raw) : 0.f;
+        dt[k] = stepOf<T>(raw, there, s.softplus);
         du[k] = dt[k] * own;
         acc[k] = D * own;
         if (SUMMARY) sum += dt[k];
@@ -119,7 +135,7 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
 #pragma unroll
         for (int g = 0; g < G; g++) tile.carry[n0 + g][lane] = h[g];
         __syncwarp();
-        barrierArrive(to + n0 / G * 8, lane == 0);
+        barrierArrive(to + n0 / G * 8);
       }
     };
     if (marks.resets) walk(True{});
@@ -153,25 +169,42 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
   }
   if (SUMMARY) tile.sums[w][lane] = sum;
   __syncthreads();
-  for (int n = w; n < s.dState; n += W) {
-    if (!p.active) break;
-    const float h = tile.carry[n][lane];
-    if (SUMMARY) s.ends[(p.part * s.dState + n) * s.dInner + p.channel] = h;
-    else if (p.to == s.length) s.final[(p.batch * s.dInner + p.channel) * s.dState + n] = h;
+  const bool first = !SUMMARY && !p.all && p.chunk == 0;
+  if (p.active) {
+    for (int n = w; n < s.dState; n += W) {
+      const float h = tile.carry[n][lane];
+      if (SUMMARY || first) s.ends[(p.part * s.dState + n) * s.dInner + p.channel] = h;
+      if (!SUMMARY && p.to == s.length) s.final[(p.batch * s.dInner + p.channel) * s.dState + n] = h;
+    }
+    if (w == 0 && (SUMMARY || first)) {
+      float all = first ? INFINITY : 0.f;
+      if (SUMMARY)
+        for (int q = 0; q < W; q++) all += tile.sums[q][lane];
+      s.sums[p.part * s.dInner + p.channel] = all;
+    }
   }
-  if (!SUMMARY) return;
-  if (w > 0 || !p.active) return;
-  float all = 0.f;
-  for (int q = 0; q < W; q++) all += tile.sums[q][lane];
-  s.sums[p.part * s.dInner + p.channel] = all;
+  if (SUMMARY || first) tellKnown(s, p);
+}
+
+// The blocks in the order in which they start: those of whole lengths, first chunks, summaries, and what waits for these.
+template <class T, Pass PASS> __device__ __forceinline__ void scanRing(const Scan& s) {
+  constexpr int W = 8, K = 16, G = 2;
+  unsigned unit = blockIdx.x, chunk = 0;
+  const bool all = unit < s.unsplit;
+  if (!all) {
+    const unsigned chunks = s.chunks, rest = unit - s.unsplit, split = (gridDim.x - s.unsplit) / (2 * chunks - 2), turn = rest / split;
+    unit = s.unsplit + rest % split;
+    if (turn > 0 && turn < chunks - 1) return ring<T, W, K, G, 2, Pass::SUMMARY>(s, ringPlace(s, unit, turn, false));
+    chunk = turn == 0 ? 0 : turn - (chunks - 2);
+  }
+  ring<T, W, K, G, 1, PASS>(s, ringPlace(s, unit, chunk, all));
 }
 
 }  // namespace
 
-#define RING(name, T)                                                                                                                     \
-  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_##name(Scan s) { ring<T, 8, 16, 2, 2, Pass::PLAIN>(s); }                  \
-  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_saving_##name(Scan s) { ring<T, 8, 16, 2, 2, Pass::SAVING>(s); }           \
-  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_summary_##name(Scan s) { ring<T, 8, 16, 2, 2, Pass::SUMMARY>(s); }
+#define RING(name, T)                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_##name(Scan s) { scanRing<T, Pass::PLAIN>(s); }          \
+  extern "C" __global__ void __launch_bounds__(256, 2) scan_ring_saving_##name(Scan s) { scanRing<T, Pass::SAVING>(s); }
 static_assert(sizeof(Ring<float, 8, 16, 2>) == 22016, "what launches ask for");
 RING(float32, float)
 RING(bf16, bf16)

@@ -33,8 +33,10 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
   constexpr unsigned SIZE = sizeof(T);
   extern __shared__ float4 room[];
   Tile& tile = *reinterpret_cast<Tile*>(room);
-  const RingPlace p = ringPlace(s);
+  const RingPlace p = backwardPlace(s, s.unsplit, s.chunks);
   const int w = p.warp, lane = p.lane, after = w == W - 1 ? 0 : w + 1;
+  const bool ends = p.to == s.length;  // with the gradient of the last state
+  if (!ends) awaitPass();
   for (int n = w; n < RING_STATES; n += W) {
     const bool there = p.active && n < s.dState;
     const float a = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
@@ -42,11 +44,7 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
     tile.gA[n][lane] = 0.f;
     tile.carry[n][lane] = there ? chunkStart<true>(s, s.gFinal, p.batch, p.chunk, p.channel, n, a) : 0.f;
   }
-  for (int i = threadIdx.x; i < W * RING_STATES; i += W * 32) {
-    barrierInit(sharedAddress(&tile.barrier[0][0] + i));
-    // The gradient that the last warp starts from is there already.
-    if (i < RING_STATES) barrierArrive(sharedAddress(&tile.barrier[0][0] + i));
-  }
+  for (int i = threadIdx.x; i < W * RING_STATES; i += W * 32) barrierInit(sharedAddress(&tile.barrier[0][0] + i));
   const float bias = p.active && s.bias ? s.bias[p.channel] : 0.f, D = p.active && s.D ? s.D[p.channel] : 0.f;
   const unsigned xStride = s.xStride * SIZE, deltaStride = s.deltaStride * SIZE, zStride = s.zStride * SIZE, stride = s.dInner * SIZE;
   const i64 row0 = p.batch * s.length, lastTile = p.from + (p.to - p.from - 1) / TOKENS * TOKENS, row = row0 + lastTile + w * K;
@@ -65,6 +63,9 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
   const int states = s.dState;
   float gD = 0.f, gBias = 0.f;
   __syncthreads();
+  // The gradient that the last warp starts from is there already.
+  if (w == W - 1)
+    for (int g = 0; g < RING_STATES; g++) barrierArrive(from + g * 8);
 
   unsigned round = 0;
   for (i64 t0 = lastTile; t0 >= p.from; t0 -= TOKENS, round++) {
@@ -100,7 +101,7 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
       for (int k = 0; k < K; k++) {
         const bool there = full || (p.active && !(marks.padded >> k & 1));
         const float raw = widen(rawDelta[k]) + bias;
-        dt[k] = there ? (s.softplus ? softplusOf<T>(raw) : raw) : 0.f;
+        dt[k] = stepOf<T>(raw, there, s.softplus);
         du[k] = dt[k] * widen(rawX[k]);
         gy[k] = widen(rawG[k]);
         if (z) {
@@ -177,7 +178,7 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
           tile.carry[n][lane] = gh;
           tile.gA[n][lane] = gA;
           __syncwarp();
-          barrierArrive(to + n * 8, lane == 0);
+          barrierArrive(to + n * 8);
 #pragma unroll
           for (int q = 0; q < K / 8; q++) tile.quads[w][i * 2 + q][lane] = make_float4(d[q][0], d[q][1], d[q][2], d[q][3]);
         }
@@ -196,28 +197,40 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
     };
     if (marks.resets) walk(True{});
     else walk(False{});
+    // Eight tokens at a time: what they load is on its way together, and nothing branches between them.
     const auto write = [&](auto full) {
       char *gx = (char*)s.gx + at, *gDelta = (char*)s.gDelta + at, *gz = s.gz ? (char*)s.gz + at : nullptr;
 #pragma unroll
-      for (int k = 0; k < K; k++) {
-        if (!full && (!p.active || k >= left)) continue;
-        if (!full && (marks.padded >> k & 1)) {
-          storeRow<T>(gx, k, stride, none);
-          storeRow<T>(gDelta, k, stride, none);
-          if (gz) storeRow<T>(gz, k, stride, none);
-          continue;
+      for (int k0 = 0; k0 < K; k0 += 8) {
+        T rawX[8], rawDelta[8], rawZ[8], rawG[8];
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+          const bool there = full || (p.active && !(marks.padded >> (k0 + j) & 1));
+          rawX[j] = there ? loadRow<T>(x, k0 + j, xStride) : none;
+          rawDelta[j] = there ? loadRow<T>(delta, k0 + j, deltaStride) : none;
+          rawZ[j] = there && gz ? loadRow<T>(z, k0 + j, zStride) : none;
+          rawG[j] = there && gz && g ? loadRow<T>(g, k0 + j, stride) : none;
         }
-        const float own = widen(loadRow<T>(x, k, xStride)), raw = widen(loadRow<T>(delta, k, deltaStride)) + bias;
-        const float slope = s.softplus && raw <= 20.f ? sigmoidOf(raw) : 1.f;
-        const float gRaw = (own * gDu[k] + gStep[k] * (1.f / LOG2E)) * slope;
-        storeRow<T>(gx, k, stride, narrow<T>(D * gy[k] + dt[k] * gDu[k]));
-        storeRow<T>(gDelta, k, stride, narrow<T>(gRaw));
-        if (gz) {
-          const float gate = widen(loadRow<T>(z, k, zStride)), up = g ? widen(loadRow<T>(g, k, stride)) : 0.f, sig = sigmoidOf(gate);
-          storeRow<T>(gz, k, stride, narrow<T>(up * (y[k] + D * own) * sig * (1.f + gate * (1.f - sig))));
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+          const int k = k0 + j;
+          const bool there = full || (p.active && !(marks.padded >> k & 1));
+          const float own = widen(rawX[j]), raw = widen(rawDelta[j]) + bias;
+          const float slope = choose(s.softplus && raw <= 20.f, sigmoidOf(raw), 1.f);
+          const float gRaw = there ? (own * gDu[k] + gStep[k] * (1.f / LOG2E)) * slope : 0.f;
+          gD += gy[k] * own;
+          gBias += gRaw;
+          if (!full && (!p.active || k >= left)) continue;
+          storeRow<T>(gx, k, stride, narrow<T>(there ? D * gy[k] + dt[k] * gDu[k] : 0.f));
+          storeRow<T>(gDelta, k, stride, narrow<T>(gRaw));
         }
-        gD += gy[k] * own;
-        gBias += gRaw;
+        if (!gz) continue;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+          const float gate = widen(rawZ[j]), sig = sigmoidOf(gate);
+          const float value = widen(rawG[j]) * (y[k0 + j] + D * widen(rawX[j])) * sig * (1.f + gate * (1.f - sig));
+          if (full || (p.active && k0 + j < left)) storeRow<T>(gz, k0 + j, stride, narrow<T>(value));
+        }
       }
     };
     if (full) write(True{});
@@ -248,16 +261,21 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
   tile.gD[w][lane] = gD;
   tile.gBias[w][lane] = gBias;
   __syncthreads();
+  letNextStart();
   if (!p.active) return;
+  // A block that took the whole length leaves nothing for the other chunks.
+  const i64 parts = p.all ? s.chunks : 1;
   for (int n = w; n < states; n += W) {
-    s.gA[(p.part * s.dInner + p.channel) * states + n] = tile.gA[n][lane];
-    if (s.gInitial && p.chunk == 0) s.gInitial[(p.batch * s.dInner + p.channel) * states + n] = tile.carry[n][lane];
+    for (i64 q = 0; q < parts; q++) s.gA[((p.part - q) * s.dInner + p.channel) * states + n] = q == 0 ? tile.gA[n][lane] : 0.f;
+    if (s.gInitial && p.from == 0) s.gInitial[(p.batch * s.dInner + p.channel) * states + n] = tile.carry[n][lane];
   }
   if (w > 0) return;
   float d = 0.f, b = 0.f;
   for (int q = 0; q < W; q++) d += tile.gD[q][lane], b += tile.gBias[q][lane];
-  s.gD[p.part * s.dInner + p.channel] = d;
-  s.gBias[p.part * s.dInner + p.channel] = b;
+  for (i64 q = 0; q < parts; q++) {
+    s.gD[(p.part - q) * s.dInner + p.channel] = q == 0 ? d : 0.f;
+    s.gBias[(p.part - q) * s.dInner + p.channel] = q == 0 ? b : 0.f;
+  }
 }
 
 }  // namespace

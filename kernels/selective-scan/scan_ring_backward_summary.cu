@@ -15,17 +15,14 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
   constexpr int TOKENS = W * K, G = 2, GROUPS = RING_STATES / G;
   constexpr unsigned SIZE = sizeof(T);
   __shared__ Tile tile;
-  const RingPlace p = ringPlace(s);
+  const RingPlace p = backwardPlace(s, 0, s.chunks - 1);
   const int w = p.warp, lane = p.lane, after = w == W - 1 ? 0 : w + 1;
+  letNextStart();
   for (int n = w; n < RING_STATES; n += W) {
     tile.A[n][lane] = p.active && n < s.dState ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
     tile.carry[n][lane] = 0.f;
   }
-  for (int i = threadIdx.x; i < W * GROUPS; i += W * 32) {
-    barrierInit(sharedAddress(&tile.barrier[0][0] + i));
-    // The gradient that the last warp starts from is there already.
-    if (i < GROUPS) barrierArrive(sharedAddress(&tile.barrier[0][0] + i));
-  }
+  for (int i = threadIdx.x; i < W * GROUPS; i += W * 32) barrierInit(sharedAddress(&tile.barrier[0][0] + i));
   const float bias = p.active && s.bias ? s.bias[p.channel] : 0.f;
   const unsigned deltaStride = s.deltaStride * SIZE, zStride = s.zStride * SIZE, stride = s.dInner * SIZE;
   const i64 row0 = p.batch * s.length, lastTile = p.from + (p.to - p.from - 1) / TOKENS * TOKENS, row = row0 + lastTile + w * K;
@@ -37,6 +34,9 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
   const T none = narrow<T>(0.f);
   float sum = 0.f;
   __syncthreads();
+  // The gradient that the last warp starts from is there already.
+  if (w == W - 1)
+    for (int g = 0; g < GROUPS; g++) barrierArrive(from + g * 8);
 
   unsigned round = 0;
   for (i64 t0 = lastTile; t0 >= p.from; t0 -= TOKENS, round++) {
@@ -59,7 +59,7 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
       for (int k = 0; k < K; k++) {
         const bool there = full || (p.active && !(marks.padded >> k & 1));
         const float raw = widen(rawDelta[k]) + bias;
-        dt[k] = there ? (s.softplus ? softplusOf<T>(raw) : raw) : 0.f;
+        dt[k] = stepOf<T>(raw, there, s.softplus);
         sum += dt[k];
         gy[k] = widen(rawG[k]);
         if (z) {
@@ -105,7 +105,7 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
 #pragma unroll
         for (int q = 0; q < G; q++) tile.carry[n0 + q][lane] = gh[q];
         __syncwarp();
-        barrierArrive(to + n0 / G * 8, lane == 0);
+        barrierArrive(to + n0 / G * 8);
       }
     };
     if (marks.resets) walk(True{});

@@ -15,7 +15,10 @@ struct Scan {
   const int* marks;
   i64 xStride, deltaStride, BStride, CStride, zStride;
   i64 batch, length, dInner, dState, groups, softplus;
-  i64 chunks, chunkLength, checkpoints, firstChunk, unsplit;
+  // Chunks but the first begin `shift` tokens earlier than at multiples of their length, and the first one is that much shorter.
+  i64 chunks, chunkLength, shift, checkpoints, firstChunk, unsplit;
+  // Of the ring, forward: whether it is known what a chunk does to the state [block of the whole length, chunk]; zero before the launch.
+  unsigned* known;
   void* y;
   float *final, *saved;
   // What chunks do to the state: their ends from a start of zero [batch, chunk, dState, dInner], and the sums of their steps [batch, chunk, dInner].
@@ -26,6 +29,18 @@ struct Scan {
   void *gx, *gDelta, *gz;
   float *gA, *gD, *gBias, *gInitial, *gBC;
 };
+
+// A pass lets the next one start beside it (programmatic dependent launch), which waits where it needs what this one leaves.
+__device__ __forceinline__ void letNextStart() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void awaitPass() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 // X(name, T, lanes, states a lane): lanes * states is the largest dState of the variant. Up to 16 the kernels of scan_ring*.cu are used.
 #define EACH_SCAN_OF(X, name, T) X(name, T, 8, 4) X(name, T, 16, 8) X(name, T, 16, 16)
@@ -86,6 +101,16 @@ template <class T> __device__ __forceinline__ float softplusOf(float x) {
     return x > 20.f ? x : e < 0.5f ? small : large;
   }
   return x > 20.f ? x : e < 0.01f ? e - 0.5f * e * e : large;
+}
+
+// One of two numbers that are both there: no branch, so that those of many tokens are found together.
+__device__ __forceinline__ float choose(bool which, float yes, float no) {
+  float chosen;
+  asm("{\n.reg .pred q;\nsetp.ne.u32 q, %3, 0;\nselp.f32 %0, %1, %2, q;\n}" : "=f"(chosen) : "f"(yes), "f"(no), "r"((unsigned)which));
+  return chosen;
+}
+template <class T> __device__ __forceinline__ float stepOf(float raw, bool there, bool softplus) {
+  return choose(there, choose(softplus, softplusOf<T>(raw), raw), 0.f);
 }
 
 template <int N> __device__ __forceinline__ void loadStates(const float* from, float (&to)[N]) {

@@ -4,6 +4,7 @@
 namespace {
 
 template <class T> __device__ __forceinline__ void join(const Scan& s, T* gB, T* gC, float* gA, float* gD, float* gBias, i64 blocks) {
+  awaitPass();
   const i64 each = s.batch * s.length * s.groups * 2 * s.dState;
   EACH_ELEMENT(i, each) {
     float sum = 0.f;

@@ -1,6 +1,7 @@
 /** The suite without vitest: cases to run one by one, in any runner or in a page. */
 export { type BenchOptions, type BenchRow, benchBackend, formatBench } from "./bench.js";
 export { type BenchCase, benchCases } from "./bench-cases.js";
+export { checkCapture } from "./capture-checks.js";
 export {
   type HostTensor,
   type HostTensors,

@@ -114,6 +114,10 @@ test("causalConv1d", async () => {
     [40, 37, 4],
     [3, 64, 4],
     [9, 6, 7],
+    // Few enough tokens that threads share the channels.
+    [5, 331, 4],
+    [2, 201, 3],
+    [7, 6, 7],
   ] as const)
     await same(
       {
@@ -161,6 +165,33 @@ test("linear in every weight format, for one row and for many", async () => {
       );
       return { y: t.add(t.linear(x, w!), unused!) };
     });
+});
+
+test("linear with weights in q8_0: every block has a scale of its own, on both sides", async () => {
+  // More columns than are prepared at a time; weights whose scales are subnormal in f16, and rows that no group of streams shares.
+  for (const [rows, columns, high] of [
+    [1, 4128, 1],
+    [2, 96, 1e-4],
+  ] as const)
+    await same({ w: [[21, columns], -high, high, "q8_0"], unused: [[1], 0, 0] }, ({ w, unused }) => {
+      const value = (i: number): number => Math.sin(i) * 10 ** ((Math.floor(i / 32) % 9) - 4);
+      const x = t.tensor(
+        w!.backend,
+        Array.from({ length: rows * columns }, (_, i) => value(i)),
+        [rows, columns],
+      );
+      return { y: t.add(t.linear(x, w!), unused!) };
+    });
+  using w = t.cast(t.fill(wasm, [9, 64], 1), "q8_0");
+  for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    using x = t.tensor(
+      wasm,
+      Array.from({ length: 64 }, (_, i) => (i === 40 ? bad : 1)),
+      [1, 64],
+    );
+    using y = t.linear(x, w);
+    for (const value of await y.data()) expect(value).toBeNaN();
+  }
 });
 
 test("linearCrossEntropy: more rows than a block, targets ignored and past the vocabulary", async () => {

@@ -9,7 +9,7 @@ import {
   type Shape,
   UnsupportedError,
 } from "@mamba-ts/backend";
-import { isCapturing, use } from "./recorder.js";
+import { currentCapturing } from "./recorder.js";
 import { adopt, disown } from "./scope.js";
 import { denseStrides, isDense, show, sizeOf } from "./shape.js";
 import { giveTurn } from "./turn.js";
@@ -41,6 +41,8 @@ export class Tensor {
   holds = 1;
   /** The open scope it belongs to. Only scope.ts sets it: a field, since a weak map of every tensor made costs more than many a kernel's launch. */
   scope: { readonly tensors: Set<Tensor> } | undefined;
+  /** A capture relies on its memory. Only capture.ts sets it. */
+  isCaptured = false;
   #storage: Storage;
   #freedAt: Error | undefined;
   #owned = true;
@@ -150,8 +152,10 @@ export class Tensor {
     source.assertLive();
     if (!source.isDense || source.size !== this.size)
       throw new InvalidArgumentError(`assign: ${show(source.shape)} cannot take the place of ${show(this.shape)}`);
-    use(this);
-    if (isCapturing() && this.#copyFrom(source)) return;
+    const capturing = currentCapturing();
+    capturing?.use(this);
+    if (capturing?.copyInto(this, source) === true) return;
+    if (this.isCaptured) movedCaptured++;
     const old = this.#storage;
     this.#storage = source.#storage;
     this.#storage.views++;
@@ -173,18 +177,6 @@ export class Tensor {
       );
     this.#storage.buf = source.buf;
     source.#storage.buf = undefined;
-  }
-
-  #copyFrom(source: Tensor): boolean {
-    const { backend, buf, dtype, size: width } = this;
-    if (buf === source.buf) return true;
-    if (dtype === "int32" || dtype === "q8_0" || dtype !== source.dtype || !this.isDense) return false;
-    const descriptor = { batch: 1, capacity: 1, length: 1, width, position: 0, dtype };
-    const kernel = backend.fused?.kvAppend;
-    if (kernel === undefined || kernel.supports(descriptor) === false) return false;
-    const row = (of: Tensor): Operand => ({ ...denseOperand(of), rowStride: width, shape: [1, 1, width] });
-    kernel.forward({ cache: row(this), update: row(source) }, descriptor);
-    return true;
   }
 
   /** Throws DisposedError once the tensor has been freed. */
@@ -210,12 +202,19 @@ export class Tensor {
   /** Only `release` calls this. */
   free(): void {
     if (trackFrees) this.#freedAt = new Error("freed here");
+    if (this.isCaptured) movedCaptured++;
     drop(this.#storage);
   }
 }
 
 function drop(storage: Storage): void {
   if (--storage.views === 0 && storage.buf !== undefined) storage.backend.free(storage.buf);
+}
+
+let movedCaptured = 0;
+/** How often a tensor that a capture relies on has been freed or has moved, of all captures together. */
+export function movesOfCaptured(): number {
+  return movedCaptured;
 }
 
 let trackFrees = false;

@@ -3,6 +3,7 @@ import type { CudaDevice } from "../device.js";
 import { fill } from "../elementwise.js";
 import { i64, type Parameter, pointer } from "../launch.js";
 import type { CudaBuf } from "../memory.js";
+import { type Cut, cutFor } from "./scan-plan.js";
 
 type Op = NonNullable<FusedOps["selectiveScan"]>;
 type Args = Parameters<Op["forward"]>[0];
@@ -20,7 +21,7 @@ interface Kernels {
   readonly backwardSummary: readonly [string, string];
   readonly threads: number;
   readonly backwardThreads: number;
-  /** Whether the blocks of the forward passes are a row, of which some may take the whole length (`ringPlace`). */
+  /** Whether the blocks are a row, of which some may take the whole length (`ringPlace`). */
   readonly row: boolean;
   /** Channels a block. */
   readonly channels: number;
@@ -34,19 +35,13 @@ interface Kernels {
 }
 
 const JOIN = "selective_scan_join";
-/** Chunks are whole tiles of every kernel. */
-const TILE = 128;
-/** Below, a chunk costs more than it brings. */
-const SHORTEST_CHUNK = 256;
-/** What the pass that only finds the states costs, of the whole pass, forward and backward (measured). */
-const SUMMARY = [0.8, 0.25];
 
 /** dState up to 16: a ring of 8 warps with 16 tokens each. The bytes are the sizes of `Ring` and `RingBackward`. */
 const ring: Kernels = {
   states: 16,
   forward: ["scan_ring", "scan_ring"],
   saving: ["scan_ring", "scan_ring_saving"],
-  summary: ["scan_ring", "scan_ring_summary"],
+  summary: ["scan_ring", "scan_ring"],
   backward: ["scan_ring_backward", "scan_ring_backward"],
   backwardSummary: ["scan_ring_backward_summary", "scan_ring_backward_summary"],
   ...{ row: true, threads: 256, backwardThreads: 256, channels: 32, resident: [2, 1], checkpoint: 16 },
@@ -77,70 +72,35 @@ function lanesOf(lanes: number, perLane: number): Kernels {
 /** The smallest dState first. */
 const variants = [ring, lanesOf(8, 4), lanesOf(16, 8), lanesOf(16, 16)];
 
-interface Plan {
+/** How a launch is divided: see `cutFor`. */
+interface Plan extends Cut {
   readonly kernels: Kernels;
   readonly grid: readonly [number, number, number];
-  readonly chunks: number;
-  readonly chunkLength: number;
-  /** Blocks that take the whole length. */
-  readonly unsplit: number;
-  /** Blocks of one group. */
+  /** Blocks of one group, and of all groups and sequences, if each takes the whole length. */
   readonly blocks: number;
+  readonly units: number;
 }
 
-/**
- * The time of `blocks` blocks in units of a full wave's: what is left after full waves takes less where fewer blocks share a multiprocessor, but not in
- * proportion (a block alone takes 0.57 of the time of two, measured).
- */
-function wavesOf(blocks: number, resident: number, multiprocessors: number): number {
-  const rest = blocks % (resident * multiprocessors);
-  const shared = Math.ceil(rest / multiprocessors) / resident;
-  return Math.floor(blocks / (resident * multiprocessors)) + (rest === 0 ? 0 : 0.14 + 0.86 * shared);
-}
-
-/**
- * Few channels leave the device idle: the length is split where that is faster, for it takes a pass that only finds the states between the chunks. Where
- * the blocks do not fill the device evenly, only those that are left over may be split, which then run beside the others.
- */
 function planFor(device: CudaDevice, d: SelectiveScanDescriptor, direction: 0 | 1): Plan {
   const kernels = variants.find(({ states }) => states >= d.dState) ?? variants.at(-1)!;
   const blocks = Math.ceil(d.dInner / d.groups / kernels.channels);
-  const all = blocks * d.groups * d.batch;
+  const units = blocks * d.groups * d.batch;
   const { multiprocessors } = device.info;
   const resident = kernels.resident[direction];
-  const waves = (n: number): number => wavesOf(n, resident, multiprocessors);
-  const split = (chunks: number, unsplit: number): Omit<Plan, "kernels" | "blocks"> => {
-    const chunkLength = Math.ceil(d.length / chunks / TILE) * TILE;
-    const count = Math.ceil(d.length / chunkLength);
-    const row = kernels.row && direction === 0;
-    const grid = row
-      ? ([unsplit + (all - unsplit) * count, 1, 1] as const)
-      : ([blocks * d.groups, d.batch, count] as const);
-    return { chunks: count, chunkLength, unsplit, grid };
-  };
-  // The ring takes about a tile to fill.
-  const costOf = ({ chunks, chunkLength, unsplit }: Omit<Plan, "kernels" | "blocks">): number => {
-    const [whole, part] = [d.length + TILE, chunkLength + TILE];
-    const summary = part * SUMMARY[direction]! * waves((all - unsplit) * (chunks - 1));
-    return unsplit === 0
-      ? part * waves(all * chunks) + summary
-      : whole * waves(unsplit) + part * (waves(unsplit + multiprocessors) - waves(unsplit)) + summary;
-  };
-  const most = Math.min(256, Math.max(1, Math.floor(d.length / SHORTEST_CHUNK)));
-  const full = Math.floor(all / multiprocessors);
-  const left = all - full * multiprocessors;
-  let best = split(1, 0);
-  for (let chunks = 2; chunks <= most; chunks++) {
-    const candidates = [split(chunks, 0)];
-    if (kernels.row && direction === 0 && full > 0 && full < resident && left > 0 && left * chunks <= multiprocessors)
-      candidates.push(split(chunks, full * multiprocessors));
-    for (const next of candidates) if (costOf(next) < costOf(best)) best = next;
-  }
-  return { kernels, blocks, ...best };
+  const isBackward = direction === 1;
+  const cut = cutFor({ units, length: d.length, resident, multiprocessors, isRow: kernels.row, isBackward });
+  // Forward the summaries of all chunks but the first and the last are blocks of the same launch.
+  const each = isBackward ? cut.chunks : 2 * cut.chunks - 2;
+  const unsplit = cut.chunks === 1 ? units : cut.unsplit;
+  const grid = kernels.row
+    ? ([unsplit + (units - unsplit) * each, 1, 1] as const)
+    : ([blocks * d.groups, d.batch, cut.chunks] as const);
+  return { kernels, blocks, units, grid, ...cut, unsplit };
 }
 
 interface Results {
   readonly firstChunk?: number;
+  readonly known?: CudaBuf | undefined;
   readonly y?: CudaBuf;
   readonly final?: CudaBuf;
   readonly saved?: CudaBuf | undefined;
@@ -169,43 +129,48 @@ function scanStruct(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, 
     ),
     ...[args.x, args.delta, args.B, args.C, args.z].map(stride),
     i64([d.batch, d.length, d.dInner, d.dState, d.groups, Number(d.softplus)]),
-    i64([plan.chunks, plan.chunkLength, Math.ceil(d.length / plan.kernels.checkpoint)]),
+    i64([plan.chunks, plan.chunkLength, plan.shift, Math.ceil(d.length / plan.kernels.checkpoint)]),
     i64([r.firstChunk ?? 0, plan.unsplit]),
-    ...[r.y, r.final, r.saved, r.ends, r.sums, r.gy, r.gFinal, r.gx, r.gDelta, r.gz].map((x) => pointer(x)),
+    ...[r.known, r.y, r.final, r.saved, r.ends, r.sums, r.gy, r.gFinal, r.gx, r.gDelta, r.gz].map((x) => pointer(x)),
     ...[r.gA, r.gD, r.gBias, r.gInitial, r.gBC].map((x) => pointer(x)),
   ];
 }
 
-/** What each chunk does to the state, which the chunks after it chain to find where they start. */
-type Ends = { readonly ends: CudaBuf; readonly sums: CudaBuf } | undefined;
+/** What each chunk does to the state, which the chunks after it chain to find where they start; which of them is known, if one launch finds and uses them. */
+interface Ends {
+  readonly ends: CudaBuf;
+  readonly sums: CudaBuf;
+  readonly known?: CudaBuf;
+}
 
-/** Runs the summary of the chunks that another one follows (backward: precedes). */
-function summaries(
+/** Finds the ends of the chunks that another one follows (backward: precedes), or, in a row forward, makes room for what the launch itself finds. */
+function chunkEnds(
   device: CudaDevice,
   args: Args,
   d: SelectiveScanDescriptor,
   plan: Plan,
   direction: 0 | 1,
   gy?: CudaBuf,
-): Ends {
-  const { kernels, chunks } = plan;
+): Ends | undefined {
+  const { kernels, chunks, units, unsplit } = plan;
   if (chunks === 1) return undefined;
   const ends = device.alloc(d.batch * d.dInner * d.dState * chunks, "float32");
   const sums = device.alloc(d.batch * chunks * d.dInner, "float32");
+  if (kernels.row && direction === 0) {
+    const known = device.alloc(units * chunks, "int32");
+    device.native.set(known.pointer, 0, known.byteLength);
+    return { ends, sums, known };
+  }
   const struct = scanStruct(device, args, d, plan, { gy, firstChunk: direction, ends, sums });
   const [file, kernel] = direction === 0 ? kernels.summary : kernels.backwardSummary;
-  const row = kernels.row && direction === 0;
   const [x, y] = plan.grid;
-  const grid = row ? ([((x - plan.unsplit) / chunks) * (chunks - 1)] as const) : ([x, y, chunks - 1] as const);
-  const bytes = direction === 0 ? kernels.forwardBytes : 0;
-  device.launch(file, `${kernel}_${d.dtype}`, grid, [kernels.threads], struct, bytes);
+  const grid = kernels.row ? ([(units - unsplit) * (chunks - 1)] as const) : ([x, y, chunks - 1] as const);
+  device.launch(file, `${kernel}_${d.dtype}`, grid, [kernels.threads], struct);
   return { ends, sums };
 }
 
-function release(device: CudaDevice, ends: Ends): void {
-  if (ends === undefined) return;
-  device.memory.free(ends.ends);
-  device.memory.free(ends.sums);
+function release(device: CudaDevice, ends: Ends | undefined): void {
+  for (const buf of Object.values(ends ?? {})) device.memory.free(buf as CudaBuf);
 }
 
 function forward(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, save: boolean) {
@@ -220,7 +185,7 @@ function forward(device: CudaDevice, args: Args, d: SelectiveScanDescriptor, sav
   }
   const final = device.alloc(states, "float32");
   const saved = save ? device.alloc(Math.ceil(d.length / kernels.checkpoint) * states, "float32") : undefined;
-  const ends = summaries(device, args, d, plan, 0);
+  const ends = chunkEnds(device, args, d, plan, 0);
   const struct = scanStruct(device, args, d, plan, { y, final, saved, ...ends });
   const [file, kernel] = save ? kernels.saving : kernels.forward;
   device.launch(file, `${kernel}_${d.dtype}`, plan.grid, [kernels.threads], struct, kernels.forwardBytes);
@@ -247,7 +212,7 @@ function backward(
   const given = (x: Operand | undefined): CudaBuf | undefined => (x === undefined ? undefined : device.own(x));
   const [gy, gFinal] = [given(gradOutputs.y), given(gradOutputs.finalState)];
   const gInitial = make(states);
-  const ends = summaries(device, args, d, plan, 1, gy);
+  const ends = chunkEnds(device, args, d, plan, 1, gy);
   const gx = make(elements, d.dtype);
   const gDelta = make(elements, d.dtype);
   const gz = args.z === undefined ? undefined : make(elements, d.dtype);
@@ -260,12 +225,14 @@ function backward(
   const results: Results = { saved: device.own(saved[0]!), ...ends, gy, gFinal, gx, gDelta, gz, gInitial, ...partial };
   const struct = scanStruct(device, args, d, plan, results);
   const [file, kernel] = kernels.backward;
-  device.launch(file, `${kernel}_${d.dtype}`, plan.grid, [kernels.backwardThreads], struct, kernels.backwardBytes);
+  const isAfter = ends !== undefined && kernels.row;
+  const name = `${kernel}_${d.dtype}`;
+  device.launch(file, name, plan.grid, [kernels.backwardThreads], struct, kernels.backwardBytes, isAfter);
   const gB = make(rows * d.groups * d.dState, d.dtype);
   const gC = make(rows * d.groups * d.dState, d.dtype);
   const [gA, gD, gBias] = [make(d.dInner * d.dState), make(d.dInner), make(d.dInner)];
   const join = [...struct, gB, gC, gA, gD, gBias, i64(plan.blocks)];
-  device.each(JOIN, `scan_join_${d.dtype}`, rows * d.groups * 2 * d.dState, join);
+  device.each(JOIN, `scan_join_${d.dtype}`, rows * d.groups * 2 * d.dState, join, kernels.row);
   for (const buf of Object.values(partial)) device.memory.free(buf);
   release(device, ends);
   const all = {

@@ -1,4 +1,7 @@
-/** Times of the scan at the shapes that are compared with the reference's (medians of 20, by events), with the copy bandwidth of the same run. */
+/**
+ * Times of the scan at the shapes that are compared with the reference's (medians of 20, by events), with the copy bandwidth of the same run.
+ * `node bench-scan.mjs 0 2`: only those rows.
+ */
 import type { FloatDType } from "@mamba-ts/backend";
 import { scope, selectiveScan, vjp } from "@mamba-ts/tensor";
 import { type CudaBackend, createBackend } from "../../src/index.js";
@@ -26,7 +29,9 @@ backend.free(big);
 const bandwidth = (2 * 2 ** 30) / copyMs / 1e9;
 console.log(`${backend.device}; copy ${bandwidth.toFixed(2)} TB/s (bytes read and written)`);
 console.log("dtype    batch dInner length  forward ms (ratio, of copy)  backward ms (ratio, of copy)");
-for (const [dtype, batch, dInner, length, refForward, refBackward] of rows) {
+const wanted = process.argv.slice(2).map(Number);
+for (const [i, [dtype, batch, dInner, length, refForward, refBackward]] of rows.entries()) {
+  if (wanted.length > 0 && !wanted.includes(i)) continue;
   const tensors = scanInputs(backend, dtype, batch, length, dInner);
   const gy = random(backend, [batch, length, dInner], dtype);
   const forward = await medianMs(backend, () => scope(() => void selectiveScan({ ...tensors, softplus: true })));

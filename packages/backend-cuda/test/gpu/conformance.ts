@@ -1,6 +1,7 @@
 /** The conformance suite on a machine with a GPU and without vitest: `node conformance.mjs [part of a case's name] [fused|composed] [float32|float64]`. */
 import {
   allCases,
+  checkCapture,
   composedOnly,
   formatMatrix,
   runCase,
@@ -29,6 +30,12 @@ for (const how of ["fused", "composed"] as const)
       for (const { what, message } of failures)
         console.log(`FAILED ${how} ${dtype} ${opCase.name}: ${what} ${message}`);
     }
+if ("capture".includes(part)) {
+  const failures = await checkCapture(backend);
+  if (failures.length === 0) passed++;
+  else failed++;
+  for (const message of failures) console.log(`FAILED capture: ${message}`);
+}
 if (part === "" && only.length === 0) {
   const { survivors: alive, tried } = await survivors(backend, allCases);
   console.log(`${tried} mutants, ${alive.length} survive: ${alive.map((m) => JSON.stringify(m)).join(" ")}`);

@@ -13,6 +13,8 @@ const UNIFORM_BYTES = 2 ** 16;
 const BATCH_LAUNCHES = 128;
 /** A replayed launch takes the host no longer than the device: smaller batches let the device start sooner. */
 const REPLAYED_LAUNCHES = 32;
+/** After so many launches errors are asked after, whether somebody waits or not. */
+const MOST_LAUNCHES = 1024;
 const KEPT_BIND_GROUPS = 8192;
 
 export interface Bound {
@@ -81,33 +83,41 @@ export class Commands {
   }
 
   /** Adds a copy to a staging buffer behind the launches so far. */
-  copy(from: Physical, offset: number, to: GPUBuffer, bytes: number): void {
+  copy(from: Physical, offset: number, to: GPUBuffer, toOffset: number, bytes: number): void {
     this.faults.assertAlive();
-    this.#open();
-    this.#pass!.end();
+    const encoder = this.#encode();
+    this.#pass?.end();
     this.#pass = undefined;
-    this.#encoder!.copyBufferToBuffer(from.gpu, offset, to, 0, bytes);
+    encoder.copyBufferToBuffer(from.gpu, offset, to, toOffset, bytes);
     from.batch = this.#batch;
   }
 
-  #open(): GPUComputePassEncoder {
+  #encode(): GPUCommandEncoder {
     if (this.#encoder === undefined) {
       this.faults.open();
       this.#encoder = this.device.createCommandEncoder({ label: `batch ${this.#batch}` });
     }
-    return (this.#pass ??= this.#encoder.beginComputePass());
+    return this.#encoder;
   }
 
-  /** Submits what has been gathered. */
+  #open(): GPUComputePassEncoder {
+    return (this.#pass ??= this.#encode().beginComputePass());
+  }
+
+  /** Submits what has been gathered, and asks what there was to say against it. */
   flush(): void {
+    this.#submit();
+    const launched = this.#launched;
+    this.faults.close((message) => suspects(launched, message));
+    this.#launched = [];
+  }
+
+  #submit(): void {
     if (this.#encoder === undefined) return;
     this.#pass?.end();
     if (this.#staged > 0) this.device.queue.writeBuffer(this.#uniforms, 0, this.#staging, 0, this.#staged);
     this.device.queue.submit([this.#encoder.finish()]);
-    const launched = this.#launched;
-    this.faults.close((message) => suspects(launched, message));
     this.#encoder = this.#pass = undefined;
-    this.#launched = [];
     this.#staged = 0;
     this.#batch++;
     this.submits++;
@@ -150,8 +160,11 @@ export class Commands {
           pass.setPipeline(launch.pipeline.gpu);
           pass.setBindGroup(0, groups[i]!, offsets[i]!);
           pass.dispatchWorkgroups(launch.grid[0], launch.grid[1], launch.grid[2]);
-          if (this.#launched.push(launch) >= REPLAYED_LAUNCHES) this.flush();
+          this.#launched.push(launch);
+          // Asking after errors takes the host as long as several launches: once is enough.
+          if (i % REPLAYED_LAUNCHES === REPLAYED_LAUNCHES - 1) this.#submit();
         }
+        if (this.#launched.length >= MOST_LAUNCHES) this.flush();
         for (const physical of used) physical.batch = this.#batch;
         this.launches += recorded.length;
       },

@@ -4,6 +4,7 @@
  */
 import {
   allCases,
+  checkCapture,
   composedOnly,
   formatMatrix,
   runCase,
@@ -17,8 +18,12 @@ import { relativeError } from "../support.js";
 const [part = ""] = process.argv.slice(2);
 const wanted = process.env["PART"];
 const tolerance = { forward: 5e-5, gradient: 5e-4 };
-// F16=1: with shader-f16 where Dawn hides it.
-const dawn = process.env["F16"] ? { enable: ["vulkan_enable_f16_on_nvidia"] } : {};
+// F16=1: with shader-f16 where Dawn hides it. DAWN: more toggles.
+const enable = [
+  ...(process.env["F16"] ? ["vulkan_enable_f16_on_nvidia"] : []),
+  ...(process.env["DAWN"]?.split(",") ?? []),
+];
+const dawn = { enable };
 const backend = await createBackend({ poison: true, dawn });
 console.log(backend.device);
 let [passed, failed] = [0, 0];
@@ -32,6 +37,12 @@ for (const how of ["fused", "composed"] as const)
     else failed++;
     for (const { what, message } of failures) console.log(`FAILED ${how} ${opCase.name}: ${what} ${message}`);
   }
+if ("capture".includes(part) && (wanted === undefined || wanted === "fused")) {
+  const failures = await checkCapture(backend);
+  if (failures.length === 0) passed++;
+  else failed++;
+  for (const message of failures) console.log(`FAILED capture: ${message}`);
+}
 if (wanted === undefined || wanted === "builds") {
   // Every build of a kernel that this adapter has, against the plain one.
   const plain = await createBackend({ poison: true, subgroups: false, f16: false });

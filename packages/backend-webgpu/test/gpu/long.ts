@@ -3,7 +3,6 @@ import type { Backend } from "@mamba-ts/backend";
 import { ByteTokenizer } from "@mamba-ts/byte-io";
 import { generate } from "@mamba-ts/generate";
 import { Mamba } from "@mamba-ts/mamba";
-import { type CapturedFunction, capture, reshape, sample, scope, type Tensor, tensor } from "@mamba-ts/tensor";
 import { cosineSchedule, memoryTokens, randomWindows, Trainer } from "@mamba-ts/train";
 import { drawQuickly, openFused } from "./open.js";
 
@@ -61,44 +60,31 @@ if (what.includes("flat")) {
     small ? { dModel: 64, nLayer: 2, vocabSize: 256 } : { dModel: 768, nLayer: 24, vocabSize: 50280 },
     { backend, seed: 1 },
   );
-  const token = tensor(backend, Int32Array.of(5), [1, 1], "int32");
-  const chunk = small ? 64 : 1024;
-  const ids = tensor(
-    backend,
-    Int32Array.from({ length: chunk }, (_, i) => (i * 37) % 256),
-    [1, chunk],
-    "int32",
-  );
-  const lengths = small ? [64, 256] : [1024, 16_384, 131_072];
-  const state = model.createState(1);
-  let read = 0;
-  // One captured step after each length, timed in turn, so that what else the machine does falls on all of them.
-  const after: { readonly length: number; readonly step: CapturedFunction<Tensor>; readonly times: number[] }[] = [];
-  for (const length of lengths) {
-    for (; read < length; read += chunk) scope(() => void model.forward(ids, { state, into: state, logits: "none" }));
-    await backend.synchronize();
-    const own = state.clone();
-    const step = scope(() =>
-      capture(backend, (): Tensor => {
-        const { logits } = model.forward(token, { state: own, into: own, logits: "last" });
-        return sample(reshape(logits!, [1, -1]), { temperature: 0 }).token;
-      }),
-    );
-    after.push({ length, step, times: [] });
-    console.log(`read ${length}: ${live(backend)}`);
-  }
-  for (let i = 0; i < (small ? 40 : 500); i++)
-    for (const { step, times } of after) {
+  const numbers = { encode: () => [], streamDecoder: () => ({ push: String, flush: () => "" }) };
+  const prompt = Int32Array.from({ length: small ? 256 : 131_072 }, (_, i) => (i * 37) % 256);
+  const block = small ? 10 : 100;
+  const blocks = small ? 3 : 12;
+  // One continuation after each length, a block of tokens of each in turn, so that what else the machine does falls on all of them.
+  const after = (small ? [64, 256] : [1024, 16_384, 131_072]).map((length) => ({
+    length,
+    tokens: generate(model, numbers, prompt.subarray(0, length), { temperature: 0, maxTokens: block * (blocks + 2) }),
+    times: [] as number[],
+  }));
+  for (let i = 0; i <= blocks; i++)
+    for (const { length, tokens, times } of after) {
       const start = performance.now();
-      step.replay();
-      await step.result.data();
-      if (i >= 20) times.push(performance.now() - start);
+      for (let n = 0; n < block; n++) await tokens.next();
+      if (i > 0) times.push((performance.now() - start) / block);
+      else console.log(`read ${length}: ${live(backend)}`);
     }
-  for (const { length, times } of after) {
+  for (const { length, tokens, times } of after) {
     times.sort((a, b) => a - b);
     const at = (part: number): string => times[Math.floor(times.length * part)]!.toFixed(4);
     console.log(`after ${length} tokens: ${at(0.5)} ms a token (quartiles ${at(0.25)} ${at(0.75)}), ${live(backend)}`);
+    await tokens.return("length");
   }
+  model.dispose();
+  console.log(`after: ${live(backend)}`);
 }
 backend[Symbol.dispose]();
 process.exit(0);

@@ -1,4 +1,4 @@
-/** Tokens a second of `generate` itself, mamba-130m's shape: `node speed.mjs webgpu|cuda [bf16|float32] [vocab]`; TOKENS for the long run. */
+/** Tokens a second of `generate` itself, mamba-130m's shape: `node speed.mjs webgpu|cuda [bf16|float32] [vocab]`; TOKENS for the long run, ONLY to choose by title. */
 import { type GenerateOptions, generate } from "@mamba-ts/generate";
 import type { MambaState } from "@mamba-ts/mamba";
 import { numbers, offer, open, randomModel } from "./open.js";
@@ -9,6 +9,7 @@ const [name = "webgpu", dtype = "float32", vocab = "50280"] = process.argv.slice
   string?,
 ];
 const tokens = Number(process.env["TOKENS"] ?? 10_000);
+const only = process.env["ONLY"] === undefined ? undefined : new RegExp(process.env["ONLY"]);
 const backend = await open(name);
 const { capture } = backend;
 const small = process.env["SMALL"] !== undefined;
@@ -21,6 +22,7 @@ console.log(`${backend.device}; ${name}, ${dtype}, ${config.nLayer} layers, voca
 
 /** Blocks of 100 tokens: the median, and the fastest and slowest. */
 async function measure(title: string, options: GenerateOptions<MambaState>, skip = 100): Promise<void> {
+  if (only !== undefined && !only.test(title)) return;
   const times: number[] = [];
   const memory = new Set<string>();
   let [n, start] = [0, performance.now()];

@@ -16,6 +16,7 @@
 @group(1) @binding(0) var<uniform> p: Params;
 const HEAD_DIM: u32 = 64u; // @specialize
 const TILE: u32 = 64u;
+// #include "../common/peak.wgsl"
 var<workgroup> query: array<f32, HEAD_DIM>;
 var<workgroup> weights: array<f32, TILE>;
 @compute @workgroup_size(TILE)
@@ -34,23 +35,25 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   for (var j0 = 0u; j0 < end; j0 += TILE) {
     let j = j0 + lid;
     var score = -3.0e38;
+    // Before the first tile the query is not there for all yet, before others their weights are still in use.
     workgroupBarrier();
     if (j < end && sees(b, i, j)) {
       score = 0.0;
       let at = ((b * p.keys + j) * p.kv_heads + kv) * HEAD_DIM;
       for (var d = 0u; d < HEAD_DIM; d++) { score += query[d] * k[at + d]; }
     }
-    weights[lid] = score;
+    let tile_top = max(top, peak_of_all(score, lid));
+    // An exponential a key, not one for each thread that uses it.
+    weights[lid] = select(exp(score - tile_top), 0.0, score < -2.9e38);
     workgroupBarrier();
-    var tile_top = top;
-    for (var l = 0u; l < TILE; l++) { tile_top = max(tile_top, weights[l]); }
     let shrink = exp(top - tile_top);
     top = tile_top;
     total *= shrink;
     for (var n = 0u; n < (HEAD_DIM + TILE - 1u) / TILE; n++) { acc[n] *= shrink; }
     for (var l = 0u; l < min(TILE, end - j0); l++) {
-      if (weights[l] < -2.9e38) { continue; }
-      let w = exp(weights[l] - top);
+      let w = weights[l];
+      // What is masked may be anything, NaN too.
+      if (w == 0.0) { continue; }
       total += w;
       let at = ((b * p.keys + j0 + l) * p.kv_heads + kv) * HEAD_DIM;
       for (var n = 0u; n < (HEAD_DIM + TILE - 1u) / TILE; n++) {

@@ -24,3 +24,17 @@ fn step_of(raw: f32) -> f32 {
   if (has(SOFTPLUS)) { return softplus(raw); }
   return raw;
 }
+
+// Whether every thread's states are whole vectors. Components are named one by one: an index that a compiler cannot resolve puts what
+// it is applied to into memory.
+const IS_WHOLE: bool = D_STATE % (4u * LANES) == 0u;
+fn is_state(n: u32) -> bool { return IS_WHOLE || n < D_STATE; }
+// Four words of `small` from `at` on, of which the first is of state n; zero for states that there are not.
+fn small_quad(at: u32, n: u32) -> vec4f {
+  var v = vec4f(0.0);
+  if (is_state(n)) { v.x = small_at(at); }
+  if (is_state(n + 1u)) { v.y = small_at(at + 1u); }
+  if (is_state(n + 2u)) { v.z = small_at(at + 2u); }
+  if (is_state(n + 3u)) { v.w = small_at(at + 3u); }
+  return v;
+}

@@ -1,7 +1,7 @@
 // mamba-step / in-project — first of four dispatches of a block at length 1: norm of s = x + update, in_proj, convolution with SiLU
 // OUTPUTS of the 2 dInner outputs to a workgroup: the first half goes through the convolution, whose state moves on by one in place,
 // the second half is the gate. xz [batch, 2 dInner]. Every workgroup finds the norm's statistics itself. Grid: (outputs / OUTPUTS, flat; batch in z).
-// Bindings: 10, more than WebGPU's default limit of 8; where an adapter has no more, the block is composed.
+// Bindings: 10, more than WebGPU's default limit of 8; where an adapter has no more, those of absent operands are left out.
 // #include "../common/grid.wgsl"
 // #include "../common/math.wgsl"
 // #include "../common/tree.wgsl"

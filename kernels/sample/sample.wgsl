@@ -70,26 +70,29 @@ fn best_of_all(own: vec2u, lid: u32) -> vec2u {
   for (var k = 1u; k < THREADS / 16u; k++) { best = better(best, finalists[k]); }
   return best;
 }
-// How many of a thread's logits have a key of at least `least`, or what their probabilities over the largest one's come to. Eight are on
-// their way at once: a workgroup alone has nothing else to wait with.
+// Eight of a thread's logits, on their way at once: a workgroup alone has nothing else to wait with. Beyond the last one they repeat it.
+fn eight(base: u32, v: u32) -> array<f32, 8> {
+  var x: array<f32, 8>;
+  for (var k = 0u; k < 8u; k++) { x[k] = logits[base + min(v + k * THREADS, p.vocab - 1u)]; }
+  return x;
+}
+// How many of a thread's logits have a key of at least `least`, or what their probabilities over the largest one's come to.
 fn count_from(least: u32, base: u32, lid: u32) -> f32 {
   var count = 0.0;
   for (var v = lid; v < p.vocab; v += 8u * THREADS) {
-    var x: array<f32, 8>;
-    for (var k = 0u; k < 8u; k++) { x[k] = logits[base + min(v + k * THREADS, p.vocab - 1u)]; }
+    let x = eight(base, v);
     for (var k = 0u; k < 8u; k++) {
       if (v + k * THREADS < p.vocab && order(x[k]) >= least) { count += 1.0; }
     }
   }
   return count;
 }
-fn mass_from(least: u32, largest: f32, base: u32, lid: u32) -> f32 {
+fn mass_from(least: u32, largest: f32, temperature: f32, base: u32, lid: u32) -> f32 {
   var mass = 0.0;
   for (var v = lid; v < p.vocab; v += 8u * THREADS) {
-    var x: array<f32, 8>;
-    for (var k = 0u; k < 8u; k++) { x[k] = logits[base + min(v + k * THREADS, p.vocab - 1u)]; }
+    let x = eight(base, v);
     for (var k = 0u; k < 8u; k++) {
-      if (v + k * THREADS < p.vocab && order(x[k]) >= least) { mass += exp((x[k] - largest) / p.temperature); }
+      if (v + k * THREADS < p.vocab && order(x[k]) >= least) { mass += exp((x[k] - largest) / temperature); }
     }
   }
   return mass;
@@ -107,15 +110,16 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     }
   }
   var own = vec2u(0u, 0xffffffffu);
-  for (var v = lid; v < p.vocab; v += THREADS) {
-    let key = order(logits[base + v]);
-    if (key > own.x || own.y == 0xffffffffu) { own = vec2u(key, v); }
+  for (var v = lid; v < p.vocab; v += 8u * THREADS) {
+    let x = eight(base, v);
+    for (var k = 0u; k < 8u; k++) {
+      let key = order(x[k]);
+      if (v + k * THREADS < p.vocab && (key > own.x || own.y == 0xffffffffu)) { own = vec2u(key, v + k * THREADS); }
+    }
   }
   let top = best_of_all(own, lid);
   let largest = logits[base + top.y];
-  var mass = 0.0;
-  for (var v = lid; v < p.vocab; v += THREADS) { mass += exp(logits[base + v] - largest); }
-  let log_sum = largest + log(sum_of_all(mass, lid));
+  let log_sum = largest + log(sum_of_all(mass_from(0u, largest, 1.0, base, lid), lid));
   var chosen = top.y;
   if (p.temperature > 0.0) {
     // The least key that stays; scores are ordered as logits are.
@@ -130,12 +134,12 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
       least = low;
     }
     if (p.top_p < 1.0) {
-      let wanted = p.top_p * sum_of_all(mass_from(least, largest, base, lid), lid);
+      let wanted = p.top_p * sum_of_all(mass_from(least, largest, p.temperature, base, lid), lid);
       var low = least;
       var high = top.x;
       for (var bit = 0u; bit < 32u; bit++) {
         let mid = low + (high - low) / 2u + ((high - low) & 1u);
-        if (sum_of_all(mass_from(mid, largest, base, lid), lid) >= wanted) { low = mid; } else { high = max(low, mid - 1u); }
+        if (sum_of_all(mass_from(mid, largest, p.temperature, base, lid), lid) >= wanted) { low = mid; } else { high = max(low, mid - 1u); }
       }
       least = low;
     }

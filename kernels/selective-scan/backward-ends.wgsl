@@ -46,11 +46,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   let end = min(p.last, start + p.stretch);
   var a: array<vec4f, QUADS>;
   var gh: array<vec4f, QUADS>;
-  for (var q = 0u; q < QUADS; q++) {
-    for (var i = 0u; i < 4u; i++) {
-      if (n0 + 4u * q + i < D_STATE) { a[q][i] = small_at(c * D_STATE + n0 + 4u * q + i); }
-    }
-  }
+  for (var q = 0u; q < QUADS; q++) { a[q] = small_quad(c * D_STATE + n0 + 4u * q, n0 + 4u * q); }
   var total = 0.0;
   var is_cleared = false;
   var next_raw: array<f32, EACH>;
@@ -99,9 +95,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
         let n = 4u * (at % PER_TOKEN);
         var v = vec4f(0.0);
         if (at < C_PIECES && t0 + at / PER_TOKEN < end && mark_of(row) >= 0) {
-          for (var j = 0u; j < 4u; j++) {
-            if (n + j < D_STATE) { v[j] = small_at(p.c_at + (row * p.groups + group) * D_STATE + n + j); }
-          }
+          v = small_quad(p.c_at + (row * p.groups + group) * D_STATE + n, n);
         }
         next_c[i] = v;
       }
@@ -124,9 +118,11 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   if (!is_active) { return; }
   let own = ((split * p.batch + batch) * p.d_inner + c) * D_STATE;
   for (var q = 0u; q < QUADS; q++) {
-    for (var i = 0u; i < 4u; i++) {
-      if (n0 + 4u * q + i < D_STATE) { carry[own + n0 + 4u * q + i] = gh[q][i]; }
-    }
+    let n = n0 + 4u * q;
+    if (is_state(n)) { carry[own + n] = gh[q].x; }
+    if (is_state(n + 1u)) { carry[own + n + 1u] = gh[q].y; }
+    if (is_state(n + 2u)) { carry[own + n + 2u] = gh[q].z; }
+    if (is_state(n + 3u)) { carry[own + n + 3u] = gh[q].w; }
   }
   if (lane == 0u) { sums[(split * p.batch + batch) * p.d_inner + c] = select(total, not_a_number(), is_cleared); }
 }

@@ -48,6 +48,28 @@ var<workgroup> bc_tile: array<vec4f, BC_PIECES>;
 var<workgroup> marks: array<i32, CHUNK>;
 var<workgroup> by_state: array<f32, ROUND * 2u * PADDED * PITCH>;
 var<workgroup> by_lane: array<f32, ROUND * THREADS * 3u>;
+fn carry_quad(at: u32, n: u32) -> vec4f {
+  var v = vec4f(0.0);
+  if (is_state(n)) { v.x = carry[at]; }
+  if (is_state(n + 1u)) { v.y = carry[at + 1u]; }
+  if (is_state(n + 2u)) { v.z = carry[at + 2u]; }
+  if (is_state(n + 3u)) { v.w = carry[at + 3u]; }
+  return v;
+}
+fn state_quad(at: u32, n: u32) -> vec4f {
+  var v = vec4f(0.0);
+  if (is_state(n)) { v.x = states[at]; }
+  if (is_state(n + 1u)) { v.y = states[at + 1u]; }
+  if (is_state(n + 2u)) { v.z = states[at + 2u]; }
+  if (is_state(n + 3u)) { v.w = states[at + 3u]; }
+  return v;
+}
+fn put_grad_quad(at: u32, n: u32, v: vec4f) {
+  if (is_state(n)) { grads[at] = v.x; }
+  if (is_state(n + 1u)) { grads[at + 1u] = v.y; }
+  if (is_state(n + 2u)) { grads[at + 2u] = v.z; }
+  if (is_state(n + 3u)) { grads[at + 3u] = v.w; }
+}
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let tile = flat_group(id, groups) % (p.groups * p.tiles);
@@ -72,12 +94,10 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   var gh: array<vec4f, QUADS>;
   var ga: array<vec4f, QUADS>;
   for (var q = 0u; q < QUADS; q++) {
-    for (var i = 0u; i < 4u; i++) {
-      let n = n0 + 4u * q + i;
-      if (n < D_STATE && is_active) {
-        a[q][i] = small_at(c * D_STATE + n);
-        gh[q][i] = carry[(split + 1u) * slot + own + n];
-      }
+    let n = n0 + 4u * q;
+    if (is_active) {
+      a[q] = small_quad(c * D_STATE + n, n);
+      gh[q] = carry_quad((split + 1u) * slot + own + n, n);
     }
   }
   var skip = 0.0;
@@ -145,18 +165,13 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
         var v = vec4f(0.0);
         if (at < BC_PIECES && t0 + token < end && mark_of(row) >= 0) {
           let bc_at = select(p.c_at, p.b_at, at < CHUNK * PER_TOKEN) + (row * p.groups + group) * D_STATE + n;
-          for (var j = 0u; j < 4u; j++) {
-            if (n + j < D_STATE) { v[j] = small_at(bc_at + j); }
-          }
+          v = small_quad(bc_at, n);
         }
         next_bc[i] = v;
       }
       let kept = (p.saved_splits + 1u + (t0 - p.first) / CHUNK) * slot + own;
-      for (var q = 0u; q < QUADS; q++) {
-        for (var i = 0u; i < 4u; i++) {
-          let n = n0 + 4u * q + i;
-          if (n < D_STATE && is_active) { next_h[q][i] = states[kept + n]; }
-        }
+      if (is_active) {
+        for (var q = 0u; q < QUADS; q++) { next_h[q] = state_quad(kept + n0 + 4u * q, n0 + 4u * q); }
       }
     }
     if (left > count) { continue; }
@@ -188,10 +203,14 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
           let gb = gn * step.x * step.y;
           let gc = g * now;
           let at = ((r - 1u) * 2u * PADDED + n0 + 4u * q) * PITCH + k;
-          for (var i = 0u; i < 4u; i++) {
-            by_state[at + i * PITCH] = gb[i];
-            by_state[at + (PADDED + i) * PITCH] = gc[i];
-          }
+          by_state[at] = gb.x;
+          by_state[at + PITCH] = gb.y;
+          by_state[at + 2u * PITCH] = gb.z;
+          by_state[at + 3u * PITCH] = gb.w;
+          by_state[at + PADDED * PITCH] = gc.x;
+          by_state[at + (PADDED + 1u) * PITCH] = gc.y;
+          by_state[at + (PADDED + 2u) * PITCH] = gc.z;
+          by_state[at + (PADDED + 3u) * PITCH] = gc.w;
           let gp = gn * past;
           parts += vec3f(dot(gn, bn), dot(gp, a[q]) * 0.69314718 + dot(gn, bn) * step.y, dot(cn, now));
           ga[q] += gp * step.x;
@@ -257,13 +276,11 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     }
   }
   let part = split * p.batch * p.d_inner;
-  for (var q = 0u; q < QUADS; q++) {
-    for (var i = 0u; i < 4u; i++) {
-      let n = n0 + 4u * q + i;
-      if (n < D_STATE && is_active) {
-        grads[p.ga_at + part * D_STATE + own + n] = ga[q][i];
-        if (split == 0u) { grads[p.gh_at + own + n] = gh[q][i]; }
-      }
+  if (is_active) {
+    for (var q = 0u; q < QUADS; q++) {
+      let n = n0 + 4u * q;
+      put_grad_quad(p.ga_at + part * D_STATE + own + n, n, ga[q]);
+      if (split == 0u) { put_grad_quad(p.gh_at + own + n, n, gh[q]); }
     }
   }
   by_lane[lid] = g_skip;

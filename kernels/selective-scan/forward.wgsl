@@ -42,6 +42,36 @@ var<workgroup> steps: array<vec2f, TILE * 32u>;
 var<workgroup> bc_tile: array<vec4f, BC_PIECES>;
 var<workgroup> parts: array<f32, LANES * TILE * 32u>;
 var<workgroup> marks: array<i32, TILE>;
+fn state_quad(at: u32, n: u32) -> vec4f {
+  var v = vec4f(0.0);
+  if (is_state(n)) { v.x = states[at]; }
+  if (is_state(n + 1u)) { v.y = states[at + 1u]; }
+  if (is_state(n + 2u)) { v.z = states[at + 2u]; }
+  if (is_state(n + 3u)) { v.w = states[at + 3u]; }
+  return v;
+}
+fn put_state_quad(at: u32, n: u32, v: vec4f) {
+  if (is_state(n)) { states[at] = v.x; }
+  if (is_state(n + 1u)) { states[at + 1u] = v.y; }
+  if (is_state(n + 2u)) { states[at + 2u] = v.z; }
+  if (is_state(n + 3u)) { states[at + 3u] = v.w; }
+}
+fn b_quad(at: u32, n: u32) -> vec4f {
+  var v = vec4f(0.0);
+  if (n < D_STATE) { v.x = B[at]; }
+  if (n + 1u < D_STATE) { v.y = B[at + 1u]; }
+  if (n + 2u < D_STATE) { v.z = B[at + 2u]; }
+  if (n + 3u < D_STATE) { v.w = B[at + 3u]; }
+  return v;
+}
+fn c_quad(at: u32, n: u32) -> vec4f {
+  var v = vec4f(0.0);
+  if (n < D_STATE) { v.x = C[at]; }
+  if (n + 1u < D_STATE) { v.y = C[at + 1u]; }
+  if (n + 2u < D_STATE) { v.z = C[at + 2u]; }
+  if (n + 3u < D_STATE) { v.w = C[at + 3u]; }
+  return v;
+}
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
   let tile = flat_group(id, groups) % (p.groups * p.tiles);
@@ -63,13 +93,9 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   var a: array<vec4f, QUADS>;
   var h: array<vec4f, QUADS>;
   for (var q = 0u; q < QUADS; q++) {
-    for (var i = 0u; i < 4u; i++) {
-      let n = n0 + 4u * q + i;
-      if (n < D_STATE) {
-        a[q][i] = small_at(c * D_STATE + n);
-        if (PHASE == 0u) { h[q][i] = states[split * slot + own + n]; }
-      }
-    }
+    let n = n0 + 4u * q;
+    a[q] = small_quad(c * D_STATE + n, n);
+    if (PHASE == 0u) { h[q] = state_quad(split * slot + own + n, n); }
   }
   var skip = 0.0;
   if (has(HAS_D)) { skip = small_at(p.d_at + c); }
@@ -121,13 +147,8 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
       let row = row0 + t0 + token;
       var v = vec4f(0.0);
       if (at < BC_PIECES && t0 + token < end && mark_of(row) >= 0) {
-        let b_at = p.b_start + row * p.b_pitch + group * D_STATE + n;
-        let c_at = p.c_start + row * p.c_pitch + group * D_STATE + n;
-        for (var j = 0u; j < 4u; j++) {
-          if (n + j < D_STATE) {
-            if (at < TILE * PER_TOKEN) { v[j] = B[b_at + j]; } else { v[j] = C[c_at + j]; }
-          }
-        }
+        if (at < TILE * PER_TOKEN) { v = b_quad(p.b_start + row * p.b_pitch + group * D_STATE + n, n); }
+        else { v = c_quad(p.c_start + row * p.c_pitch + group * D_STATE + n, n); }
       }
       next_bc[i] = v;
     }
@@ -136,11 +157,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
     for (var t = 0u; t < TILE; t++) {
       if (PHASE == 0u && has(SAVES) && t % CHUNK == 0u && first + t < end && is_active) {
         let kept = (p.splits + 1u + (first + t - p.first) / CHUNK) * slot + own;
-        for (var q = 0u; q < QUADS; q++) {
-          for (var i = 0u; i < 4u; i++) {
-            if (n0 + 4u * q + i < D_STATE) { states[kept + n0 + 4u * q + i] = h[q][i]; }
-          }
-        }
+        for (var q = 0u; q < QUADS; q++) { put_state_quad(kept + n0 + 4u * q, n0 + 4u * q, h[q]); }
       }
       if (has(HAS_MARKS) && marks[t] > 0) {
         is_cleared = true;
@@ -171,11 +188,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   }
   if (!is_active) { return; }
   if (PHASE == 1u || split == p.splits - 1u) {
-    for (var q = 0u; q < QUADS; q++) {
-      for (var i = 0u; i < 4u; i++) {
-        if (n0 + 4u * q + i < D_STATE) { states[(split + 1u) * slot + own + n0 + 4u * q + i] = h[q][i]; }
-      }
-    }
+    for (var q = 0u; q < QUADS; q++) { put_state_quad((split + 1u) * slot + own + n0 + 4u * q, n0 + 4u * q, h[q]); }
   }
   if (PHASE == 1u && lane == 0u) { y[(split * p.batch + batch) * p.d_inner + c] = select(total, not_a_number(), is_cleared); }
 }

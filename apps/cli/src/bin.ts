@@ -204,11 +204,7 @@ command(
   "List the backends and whether they work here.",
   async (_, { output }) => {
     const found = await listBackends();
-    const line = (b: BackendStatus): string =>
-      b.available
-        ? `${b.name.padEnd(8)} ${b.device}; buffers up to ${bytes(b.limits!.maxBufferBytes)}; fused: ${b.fused?.join(", ")}`
-        : `${b.name.padEnd(8)} not available: ${b.reason}`;
-    output.result(found.map(line).join("\n"), found);
+    output.result(found.flatMap(backendLines).join("\n"), found);
   },
   false,
 );
@@ -221,6 +217,19 @@ command<{ prompt: string; maxTokens: number; seed: number }>(
   .option("--prompt <text>", "text to continue", "It was a bright cold morning, and ")
   .option("--max-tokens <n>", "bytes to make", integer("--max-tokens", 1), 400)
   .option("--seed <n>", "of the sampling", integer("--seed"), 1);
+
+function backendLines(b: BackendStatus): string[] {
+  if (!b.available) return [`${b.name.padEnd(8)} not available: ${b.reason}`];
+  const device = `${b.device}; buffers up to ${bytes(b.limits!.maxBufferBytes)}; fused: ${b.fused?.join(", ")}`;
+  const adapters = (b.adapters ?? []).flatMap(({ name, preferences, isChosen, features, limits }) => [
+    `  ${isChosen ? "*" : "-"} ${preferences.join(", ")}: ${name}${isChosen ? " (chosen)" : ""}`,
+    `    features: ${features.join(" ")}`,
+    `    limits: ${Object.entries(limits)
+      .map(([limit, value]) => `${limit} ${value}`)
+      .join(", ")}`,
+  ]);
+  return [`${b.name.padEnd(8)} ${device}`, ...adapters];
+}
 
 await program.parseAsync().catch((error: unknown) => {
   // Help was asked for, or an option is wrong: commander has said so already.

@@ -127,9 +127,17 @@ describe.skipIf(!isBuilt)("mamba", () => {
   });
 
   test("backends --json", async () => {
-    const found = JSON.parse((await done("backends", "--json")).stdout) as { name: string; available: boolean }[];
+    const found = JSON.parse((await done("backends", "--json")).stdout) as {
+      name: string;
+      available: boolean;
+      device?: string;
+      adapters?: { name: string; isChosen: boolean; limits: object; features: string[] }[];
+    }[];
     expect(found.find(({ name }) => name === "cpu")).toMatchObject({ available: true, device: expect.any(String) });
     for (const { available, ...rest } of found) expect(available || "reason" in rest).toBe(true);
+    const { available, adapters, device } = found.find(({ name }) => name === "webgpu")!;
+    const chosen = { name: device, isChosen: true, limits: { maxBufferSize: expect.any(Number) } };
+    if (available) expect(adapters!.filter(({ isChosen }) => isChosen)).toMatchObject([chosen]);
   });
 
   test.skipIf(!existsSync(template))("--backend PATH: somebody else's backend generates and trains", async () => {

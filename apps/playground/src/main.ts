@@ -38,7 +38,11 @@ function showMemory(tokens: number): void {
   element<HTMLMeterElement>("cache-meter").value = cache / most;
 }
 
+/** Waits for a pause in the typing. */
+let pause: ReturnType<typeof setTimeout> | undefined;
+
 function generate(): void {
+  clearTimeout(pause);
   element<HTMLElement>("continuation").textContent = "";
   const prompt = text("prompt").value;
   if (prompt === "" || model === undefined) return;
@@ -70,6 +74,10 @@ const answers: { readonly [T in Reply["type"]]: (reply: Reply & { type: T }) => 
   },
   loading: ({ done, total }) => {
     element<HTMLElement>("model").textContent = `Loading, ${done} of ${total} tensors`;
+  },
+  compiling: ({ work, done, total }) => {
+    element<HTMLElement>(work === "writing" ? "model" : "progress").textContent =
+      `Preparing the device, ${done} of ${total} kernels`;
   },
   model: (reply) => {
     model = reply;
@@ -153,17 +161,21 @@ document.ondrop = (event) => {
   void loadFiles([...(event.dataTransfer?.files ?? [])]);
 };
 
-let pause: ReturnType<typeof setTimeout> | undefined;
+function stop(): void {
+  clearTimeout(pause);
+  ask({ type: "stop" });
+}
+
 text("prompt").oninput = () => {
   clearTimeout(pause);
   if (element<HTMLInputElement>("live").checked) pause = setTimeout(generate, 500);
 };
 text("prompt").onkeydown = ({ key, ctrlKey, metaKey }) => {
   if (key === "Enter" && (ctrlKey || metaKey)) generate();
-  if (key === "Escape") ask({ type: "stop" });
+  if (key === "Escape") stop();
 };
 button("continue").onclick = generate;
-for (const id of ["stop", "abort"]) button(id).onclick = () => ask({ type: "stop" });
+for (const id of ["stop", "abort"]) button(id).onclick = stop;
 button("select").onclick = () =>
   ask({ type: "select", text: text("prompt").value + element<HTMLElement>("continuation").textContent });
 element<HTMLSelectElement>("layer").onchange = showLayer;

@@ -36,6 +36,8 @@ export type Reply =
       readonly cacheBytesPerToken: number;
     }
   | { readonly type: "loading"; readonly done: number; readonly total: number }
+  /** The device's kernels are made ahead of the work that needs them. */
+  | { readonly type: "compiling"; readonly work: "writing" | "training"; readonly done: number; readonly total: number }
   | { readonly type: "token"; readonly text: string; readonly tokens: number; readonly seconds: number }
   | { readonly type: "generated"; readonly tokens: number; readonly seconds: number }
   | { readonly type: "selection"; readonly tokens: readonly string[]; readonly layers: readonly LayerSelection[] }

@@ -5,7 +5,8 @@ import { encodeSafetensors } from "@mamba-ts/checkpoint";
 import { generate } from "@mamba-ts/generate";
 import { Mamba } from "@mamba-ts/mamba";
 import { mambaTensors } from "@mamba-ts/mamba/load";
-import { cosineSchedule, memoryTokens, randomWindows, Trainer } from "@mamba-ts/train";
+import { reshape, sample, scope, valueAndGrad } from "@mamba-ts/tensor";
+import { AdamW, cosineSchedule, languageModelLoss, memoryTokens, randomWindows, Trainer } from "@mamba-ts/train";
 import { type LoadedModel, loadModel } from "./models.js";
 import type { ModelSource, Reply, Request } from "./protocol.js";
 import { selectionOf } from "./selection.js";
@@ -17,6 +18,8 @@ const port = self as unknown as {
 const say = (reply: Reply): void => port.postMessage(reply);
 
 let backend: Backend | undefined;
+/** Of a backend whose kernels are compiled for the device. */
+let warmUp: typeof import("@mamba-ts/backend-webgpu").warmUp | undefined;
 let loaded: LoadedModel | undefined;
 /** To load the model again where a device was lost. */
 let source: ModelSource | undefined;
@@ -47,8 +50,10 @@ async function openBackend(note?: string): Promise<Backend> {
   if (gpu === undefined) return onProcessor("this browser has no WebGPU");
   if ((await gpu.requestAdapter()) === null) return onProcessor("WebGPU finds no adapter here");
   try {
-    const { createBackend } = await import("@mamba-ts/backend-webgpu");
-    return about(await createBackend());
+    const webgpu = await import("@mamba-ts/backend-webgpu");
+    const opened = await webgpu.createBackend();
+    ({ warmUp } = webgpu);
+    return about(opened);
   } catch (error) {
     if (!isMambaError(error, "unsupported")) throw error;
     return onProcessor(error.message.split("\n")[0]!);
@@ -68,8 +73,33 @@ function announce({ name, model }: LoadedModel): void {
   });
 }
 
+/** Compiles what `run` needs, and says how far it is: what comes after does not stop for it. */
+async function compileFor(work: "writing" | "training", run: () => void, signal: AbortSignal): Promise<void> {
+  const onProgress = ({ done, total }: { readonly done: number; readonly total: number }): void =>
+    say({ type: "compiling", work, done, total });
+  await warmUp?.(backend!, () => scope(run), { signal, onProgress });
+}
+
+/** A short prompt and a token, as `generate` has them. */
+async function compileForWriting({ model }: LoadedModel, signal: AbortSignal): Promise<void> {
+  const run = (): void => {
+    using state = model.createState(1);
+    for (const ids of [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0]]) {
+      const { logits } = model.forward([ids], { state, into: state, logits: "last" });
+      sample(reshape(logits!, [1, -1]), { temperature: 0.7, topP: 0.95, seed: 0, counter: 0 });
+    }
+  };
+  await compileFor("writing", run, signal);
+}
+
 async function load(from: ModelSource, signal: AbortSignal): Promise<void> {
   const next = await loadModel(from, backend!, signal, (done, total) => say({ type: "loading", done, total }));
+  try {
+    await compileForWriting(next, signal);
+  } catch (error) {
+    next.model.dispose();
+    throw error;
+  }
   loaded?.model.dispose();
   loaded = next;
   source = from;
@@ -115,6 +145,15 @@ async function train({ text, dModel, nLayer, steps }: Request & { type: "train" 
     schedule: cosineSchedule({ peak: 5e-3, total: steps, warmup: Math.min(20, steps) }),
   });
   try {
+    const rows = Array.from({ length: 8 }, () => new Int32Array(length + 1));
+    const run = (): void => {
+      // An optimizer that is thrown away: the trainer's has made no step.
+      using optimizer = new AdamW(model);
+      const weights = optimizer.parameters.map((parameter) => parameter.value);
+      const { gradients } = valueAndGrad(() => ({ loss: languageModelLoss(model, { tokens: rows }).loss }), weights);
+      optimizer.update(gradients, 0);
+    };
+    await compileFor("training", run, signal);
     while (trainer.step < steps) {
       const { step, bitsPerByte, seconds } = await trainer.update(signal);
       say({ type: "step", step, bitsPerByte, seconds });

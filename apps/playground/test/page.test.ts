@@ -48,7 +48,19 @@ describe.skipIf(missing)("the page", () => {
 
   test("loads the shipped model on WebGPU, and continues a text", async () => {
     const start = performance.now();
+    await page.addInitScript(() => {
+      const seen: string[] = [];
+      Object.assign(window, { seen });
+      new MutationObserver(() => {
+        for (const id of ["model", "progress"]) seen.push(document.getElementById(id)?.textContent ?? "");
+      }).observe(document, { childList: true, subtree: true, characterData: true });
+    });
     await open();
+    const kernels = (await page.evaluate(() => (window as { seen?: string[] }).seen!))
+      .map((said) => /^Preparing the device, (\d+) of (\d+) kernels$/.exec(said))
+      .filter((found) => found !== null);
+    expect(kernels.length).toBeGreaterThan(2);
+    expect(Number(kernels.at(-1)![2])).toBeGreaterThan(8);
     expect(await textOf("device")).toMatch(/^webgpu: .*swiftshader/i);
     expect(await textOf("model")).toMatch(/shipped.*1\.06 million parameters, 4 layers/);
     await page.locator("#prompt").fill("And God said, ");
@@ -92,6 +104,9 @@ describe.skipIf(missing)("the page", () => {
       .locator("#progress")
       .filter({ hasText: /Step ([5-9]|\d\d+) of 1000/ })
       .waitFor();
+    expect(await page.evaluate(() => (window as { seen?: string[] }).seen!.join("\n"))).toMatch(
+      /Preparing the device, \d+ of \d+ kernels\n[\s\S]*Step 1 of 1000/,
+    );
     const bits = (line: string): number => Number(/: ([\d.]+) bits/.exec(line)?.[1]);
     await page.locator("#abort").click();
     await page

@@ -5,9 +5,11 @@ import type { AdapterPreference } from "./gpu/adapter.js";
 import type { DawnOptions } from "./gpu/dawn.js";
 import { Gpu } from "./gpu/gpu.js";
 import { WebGpuMemory } from "./storage.js";
+import { rememberDevice } from "./warm-up.js";
 
 export { type AdapterPreference, type AdapterReport, listAdapters } from "./gpu/adapter.js";
 export type { DawnOptions } from "./gpu/dawn.js";
+export { type WarmUpOptions, warmUp } from "./warm-up.js";
 
 export interface WebGpuBackendOptions {
   /** Which of several adapters, see `listAdapters`: "high-performance" by default. */
@@ -34,5 +36,7 @@ export interface WebGpuBackendOptions {
 export async function createBackend(options: WebGpuBackendOptions = {}): Promise<Backend> {
   const gpu = await Gpu.open(options);
   const memory = new WebGpuMemory(gpu, { poison: options.poison ?? false });
-  return backendOn(gpu, memory, options.fused ?? fusedOps(memory));
+  const backend = backendOn(gpu, memory, options.fused ?? fusedOps(memory));
+  rememberDevice(backend, gpu);
+  return backend;
 }

@@ -37,10 +37,26 @@ const norms = [7, 300, 2500].map((width) => ({
   },
 }));
 
+const attentions = [
+  [70, 130, true],
+  [5, 200, false],
+].map(([queries, keys, causal]) => ({
+  name: `attention, ${queries} queries, ${keys} keys, causal ${causal}`,
+  run: (backend: Backend) => {
+    const shape = (n: number, heads: number) => [2, n, heads, 80];
+    const q = normal(backend, 1, shape(queries as number, 4));
+    const [k, v] = [2, 3].map((seed) => normal(backend, seed, shape(keys as number, 2)));
+    return { y: t.attention({ q, k: k!, v: v!, causal: causal as boolean }) };
+  },
+}));
+
 const products = (
   [
     [[], 130, 260, 300],
     [[], 1100, 1030, 36],
+    [[], 256, 384, 112],
+    [[], 128, 128, 4096],
+    [[2], 128, 256, 32],
     [[], 33, 65, 2050],
     [[3], 40, 50, 20],
     [[], 5, 7, 3],
@@ -58,7 +74,7 @@ const products = (
   ),
 );
 
-export const buildCases: readonly BuildCase[] = [...matvecs, ...norms, ...products];
+export const buildCases: readonly BuildCase[] = [...matvecs, ...norms, ...attentions, ...products];
 
 /** All results of a case, on the host. */
 export async function valuesOf(

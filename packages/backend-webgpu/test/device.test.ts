@@ -1,7 +1,8 @@
 /** What is particular to this backend's memory, queue, errors and capture. */
 import type { Backend } from "@mamba-ts/backend";
-import { createBackend } from "@mamba-ts/backend-webgpu";
+import { createBackend, listAdapters } from "@mamba-ts/backend-webgpu";
 import * as t from "@mamba-ts/tensor";
+import { capture } from "@mamba-ts/tensor/capture";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Gpu } from "../src/gpu/gpu.js";
 import { WebGpuMemory } from "../src/storage.js";
@@ -19,6 +20,20 @@ describe.skipIf(adapterMissing !== undefined)("device", () => {
     backend[Symbol.dispose]();
   });
   const floats = async (t0: t.Tensor): Promise<number[]> => Array.from(await t0.data());
+
+  test("every adapter that can be asked for is listed, the chosen one among them", async () => {
+    const found = await listAdapters();
+    expect(found.filter(({ isChosen }) => isChosen)).toMatchObject([
+      { name: backend.device, preferences: expect.arrayContaining(["high-performance"]) },
+    ]);
+    for (const { limits, features, preferences } of found) {
+      expect(limits["maxStorageBuffersPerShaderStage"]).toBeGreaterThanOrEqual(8);
+      expect(features).toContain("core-features-and-limits");
+      const other = await createBackend({ powerPreference: preferences[0]! });
+      expect(found.map(({ name }) => name)).toContain(other.device);
+      other[Symbol.dispose]();
+    }
+  });
 
   test("a host write waits for what was enqueued before it, and not for what comes after", async () => {
     const x = t.tensor(backend, [1, 2, 3]);
@@ -102,7 +117,7 @@ describe.skipIf(adapterMissing !== undefined)("device", () => {
     const weight = t.tensor(backend, new t.Rng(2).normal(64 * 64), [64, 64], "float32");
     const x = t.tensor(backend, new t.Rng(3).normal(3 * 64), [3, 64], "float32");
     const run = (): t.Tensor => t.scope(() => t.softmax(t.linear(t.silu(t.linear(x, weight)), weight), 1));
-    const captured = t.capture(backend, run);
+    const captured = capture(backend, run);
     for (let i = 0; i < 5; i++) {
       t.write(x, Float32Array.from(new t.Rng(10 + i).normal(3 * 64)));
       const eager = run();
@@ -140,6 +155,20 @@ describe.skipIf(adapterMissing !== undefined)("device", () => {
     await expect(memory.read(buf)).rejects.toEqual(code("device-lost"));
     memory.free(buf);
     expect(memory.use.liveBuffers).toBe(0);
+  });
+
+  test("reads that are under way when the device goes say that it was lost", async () => {
+    const gpu = await Gpu.open({});
+    const memory = new WebGpuMemory(gpu, { poison: false });
+    const buf = memory.upload(Float32Array.of(1, 2), "float32");
+    const reads = [memory.read(buf), memory.read(buf, 0, 1)];
+    await Promise.resolve();
+    gpu.device.destroy();
+    for (const read of await Promise.allSettled(reads))
+      expect(read).toMatchObject({
+        status: "rejected",
+        reason: { code: "device-lost", message: expect.stringMatching(/the device was lost/) },
+      });
   });
 
   test("an invalid launch is thrown by the next read, once, with the kernel and its shapes", async () => {

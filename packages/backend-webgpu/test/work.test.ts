@@ -1,16 +1,19 @@
 /** What training and decoding ask of the device: no op composed, few launches, no memory that grows. */
 import type { Backend } from "@mamba-ts/backend";
+import { createCpuBackend } from "@mamba-ts/backend-cpu";
 import { ByteTokenizer } from "@mamba-ts/byte-io";
 import { generate } from "@mamba-ts/generate";
 import { Mamba, type MambaConfig } from "@mamba-ts/mamba";
-import { type DispatchEvent, scope, valueAndGrad, watchDispatch } from "@mamba-ts/tensor";
+import { type DispatchEvent, fill, scope, softmax, valueAndGrad, watchDispatch } from "@mamba-ts/tensor";
 import { AdamW, constantSchedule, languageModelLoss, memoryTokens, randomWindows, Trainer } from "@mamba-ts/train";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { backendOn } from "../src/backend.js";
 import { fusedOps } from "../src/fused/index.js";
 import { Gpu } from "../src/gpu/gpu.js";
 import { WebGpuMemory } from "../src/storage.js";
+import { rememberDevice, warmUp } from "../src/warm-up.js";
 import { adapterMissing } from "./adapter.js";
+import { relativeError } from "./support.js";
 
 describe.skipIf(adapterMissing !== undefined)("work", () => {
   let gpu: Gpu;
@@ -19,6 +22,7 @@ describe.skipIf(adapterMissing !== undefined)("work", () => {
     gpu = await Gpu.open({});
     const memory = new WebGpuMemory(gpu, { poison: false });
     backend = backendOn(gpu, memory, fusedOps(memory));
+    rememberDevice(backend, gpu);
   });
   afterAll(() => {
     expect(backend.memory().liveBuffers).toBe(0);
@@ -49,6 +53,81 @@ describe.skipIf(adapterMissing !== undefined)("work", () => {
     });
     expect(launches[1]! - launches[0]!).toBe(3 * 4);
     expect(launches[0]! - 2 * 4).toBeLessThanOrEqual(6);
+  });
+
+  test.each([
+    ["as it is", {}],
+    ["with every bias", { bias: true, convBias: true }],
+  ])("with WebGPU's default limits too: a Mamba %s", async (_, config) => {
+    const least = await Gpu.open({ minimal: true });
+    expect(least.maxBindings).toBe(8);
+    const memory = new WebGpuMemory(least, { poison: false });
+    const limited = backendOn(least, memory, fusedOps(memory));
+    const results: Float32Array[] = [];
+    for (const on of [backend, limited]) {
+      const launches: number[] = [];
+      for (const nLayer of [2, 3]) {
+        const sizes = { dModel: 32, nLayer, vocabSize: 256, ...config };
+        const model = Mamba.create(sizes, { backend: on, seed: 1 });
+        using state = model.createState(1);
+        const step = (id: number) => model.forward([[id]], { state, into: state, logits: "last" });
+        scope(() => void step(65));
+        const before = least.commands.launches;
+        const { logits } = scope(() => {
+          let made: ReturnType<typeof step> | undefined;
+          expect(composedIn(() => (made = step(66)))).toEqual([]);
+          return { logits: made!.logits! };
+        });
+        launches.push(least.commands.launches - before);
+        if (nLayer === 2) results.push(Float32Array.from(await logits.data()));
+        logits.dispose();
+        model.dispose();
+      }
+      if (on === limited) expect(launches[1]! - launches[0]!).toBe(4);
+    }
+    expect(relativeError(results[1]!, results[0]!)).toBeLessThan(1e-5);
+    expect(limited.memory().liveBuffers).toBe(0);
+    limited[Symbol.dispose]();
+  });
+
+  test("what is compiled ahead is not compiled when it is needed, and changes nothing", async () => {
+    const cold = await Gpu.open({});
+    const memory = new WebGpuMemory(cold, { poison: false });
+    const fresh = backendOn(cold, memory, fusedOps(memory));
+    rememberDevice(fresh, cold);
+    const model = Mamba.create({ dModel: 24, nLayer: 1, vocabSize: 256 }, { backend: fresh, seed: 1 });
+    const state = model.createState(1);
+    const work = () => ({ logits: model.forward([[65, 66, 67]], { state, into: state, logits: "last" }).logits! });
+    const before = state.bytes;
+    const seen: [done: number, total: number][] = [];
+    const onProgress = ({ done, total }: { done: number; total: number }) => void seen.push([done, total]);
+    const launches = cold.commands.launches;
+    const total = await warmUp(fresh, () => scope(() => void work()), { onProgress });
+    expect(total).toBeGreaterThan(5);
+    expect(seen).toEqual(Array.from({ length: total + 1 }, (_, i) => [i, total]));
+    expect([state.bytes, cold.commands.launches]).toEqual([before, launches]);
+    const compile = vi.spyOn(cold.device, "createComputePipeline");
+    const { logits } = scope(work);
+    expect(compile).not.toHaveBeenCalled();
+    expect(await warmUp(fresh, () => scope(() => void work()))).toBe(0);
+    // Bit for bit what a device gives that compiled when it had to.
+    const same = Mamba.create({ dModel: 24, nLayer: 1, vocabSize: 256 }, { backend, seed: 1 });
+    const other = scope(() => ({ logits: same.forward([[65, 66, 67]], { logits: "last" }).logits! }));
+    expect(Array.from(await logits.data())).toEqual(Array.from(await other.logits.data()));
+    for (const made of [logits, other.logits, same, model]) made.dispose();
+    state[Symbol.dispose]();
+    expect(fresh.memory().liveBuffers).toBe(0);
+    fresh[Symbol.dispose]();
+  });
+
+  test("compiling ahead can be aborted, and is of this backend alone", async () => {
+    const reason = new Error("enough");
+    const work = () => void scope(() => void softmax(fill(backend, [3, 70], 1), 1));
+    await expect(warmUp(backend, work, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    const stop = new AbortController();
+    const aborting = warmUp(backend, work, { signal: stop.signal, onProgress: () => stop.abort(reason) });
+    await expect(aborting).rejects.toBe(reason);
+    await expect(warmUp(createCpuBackend(), () => {})).rejects.toMatchObject({ code: "invalid-argument" });
   });
 
   test("of a training step no op is composed", () => {

@@ -6,8 +6,20 @@ import { type Backend, InvalidArgumentError, isMambaError, UnsupportedError } fr
 /** Our own, the fastest first. */
 export const knownBackends = ["cuda", "webgpu", "wasm", "cpu"] as const;
 
+/** A device that a backend could run on. */
+export interface AdapterStatus {
+  readonly name: string;
+  readonly preferences: readonly string[];
+  /** The one that the backend takes unless told otherwise. */
+  readonly isChosen: boolean;
+  readonly features: readonly string[];
+  readonly limits: { readonly [name: string]: number };
+}
+
 interface BackendModule {
   createBackend(): Promise<Backend>;
+  /** Of a backend that finds several devices. */
+  listAdapters?(): Promise<readonly AdapterStatus[]>;
 }
 
 function specifier(name: string): string {
@@ -16,8 +28,7 @@ function specifier(name: string): string {
   return name;
 }
 
-/** Loads a backend by our name for it, by package, or by path. */
-export async function openBackend(name: string): Promise<Backend> {
+async function loadBackend(name: string): Promise<BackendModule> {
   let module: Partial<BackendModule>;
   try {
     module = (await import(specifier(name))) as Partial<BackendModule>;
@@ -29,7 +40,12 @@ export async function openBackend(name: string): Promise<Backend> {
   }
   if (typeof module.createBackend !== "function")
     throw new UnsupportedError(`backend ${name}: its module exports no createBackend()`);
-  return module.createBackend();
+  return module as BackendModule;
+}
+
+/** Loads a backend by our name for it, by package, or by path. */
+export async function openBackend(name: string): Promise<Backend> {
+  return (await loadBackend(name)).createBackend();
 }
 
 export interface BackendStatus {
@@ -40,6 +56,8 @@ export interface BackendStatus {
   /** What the device allows, in bytes. */
   readonly limits?: Backend["limits"];
   readonly fused?: readonly string[];
+  /** All devices that it finds, where it can choose among several. */
+  readonly adapters?: readonly AdapterStatus[];
   readonly reason?: string;
 }
 
@@ -48,7 +66,9 @@ export async function listBackends(): Promise<BackendStatus[]> {
   const found: BackendStatus[] = [];
   for (const name of knownBackends) {
     try {
-      const backend = await openBackend(name);
+      const module = await loadBackend(name);
+      const backend = await module.createBackend();
+      const adapters = await module.listAdapters?.();
       found.push({
         name,
         available: true,
@@ -56,6 +76,7 @@ export async function listBackends(): Promise<BackendStatus[]> {
         dtypes: [...backend.dtypes],
         limits: backend.limits,
         fused: Object.keys(backend.fused ?? {}),
+        ...(adapters === undefined ? {} : { adapters }),
       });
       backend[Symbol.dispose]();
     } catch (error) {

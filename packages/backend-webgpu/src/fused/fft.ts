@@ -1,4 +1,4 @@
-import type { FftDescriptor, FusedOps } from "@mamba-ts/backend";
+import type { FusedOps } from "@mamba-ts/backend";
 import type { Physical } from "../gpu/pool.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
 
@@ -46,15 +46,45 @@ class Turns {
   }
 }
 
-/** Real transforms of even lengths without prime factors above 7, as complex ones of half the length: see kernels/fft. */
-export function fft(memory: WebGpuMemory): NonNullable<FusedOps["fft"]> {
-  const { gpu } = memory;
-  const turnsOf = new Turns(memory);
+/** Real transforms of rows, of even lengths without prime factors above 7, as complex ones of half the length: see kernels/fft. */
+export class Transforms {
+  readonly #turns: Turns;
+  constructor(readonly memory: WebGpuMemory) {
+    this.#turns = new Turns(memory);
+  }
+
+  /** Whether there are passes for `n` real numbers, and rows of them that indices of 32 bits reach. */
+  covers(n: number, rows: number): boolean {
+    const most = Math.min(this.memory.gpu.maxBufferBytes, 2 ** 32);
+    return n >= 4 && n % 2 === 0 && passesOf(n / 2) !== undefined && 4 * rows * (n + 2) <= most;
+  }
+
+  /** x [rows, n] to bins [rows, n / 2 + 1, 2], or back. */
+  run(x: WebGpuBuf, { rows, n, inverse }: { readonly rows: number; readonly n: number; readonly inverse: boolean }) {
+    const { memory } = this;
+    const length = n / 2;
+    const spectrum = memory.alloc(rows * n, "float32");
+    const y = memory.alloc(inverse ? rows * n : rows * (n + 2), "float32");
+    if (inverse) {
+      this.#real(x, spectrum, rows * length, length, inverse);
+      this.#complex(spectrum, y, rows, length, inverse);
+    } else {
+      this.#complex(x, spectrum, rows, length, inverse);
+      this.#real(spectrum, y, rows * (length + 1), length, inverse);
+    }
+    memory.free(spectrum);
+    return y;
+  }
+
+  #real(x: WebGpuBuf, y: WebGpuBuf, count: number, length: number, inverse: boolean): void {
+    const params = { count, length, inverse: Number(inverse) };
+    this.memory.gpu.run("fft/real", { x, turns: this.#turns.get(length), y }, params, { threads: count });
+  }
 
   /** The complex transforms of x [rows, length], which they may end in another buffer than; `into` is what the last pass writes. */
-  function transform(x: WebGpuBuf, into: WebGpuBuf, { rows, n, inverse }: FftDescriptor): void {
-    const length = n / 2;
-    const turns = turnsOf.get(length);
+  #complex(x: WebGpuBuf, into: WebGpuBuf, rows: number, length: number, inverse: boolean): void {
+    const { memory } = this;
+    const turns = this.#turns.get(length);
     const passes = passesOf(length)!;
     // Passes take turns with `other`, so that the last one writes `into`.
     const other = passes.length > 1 ? memory.alloc(2 * rows * length, "float32") : undefined;
@@ -64,42 +94,16 @@ export function fft(memory: WebGpuMemory): NonNullable<FusedOps["fft"]> {
       const isLast = i === passes.length - 1;
       const count = (rows * length) / radix;
       const params = { count, length, done, inverse: Number(inverse), scale: inverse && isLast ? 1 / length : 1 };
-      gpu.run("fft/pass", { x: from, turns, y: to }, params, { constants: { RADIX: radix }, threads: count });
+      memory.gpu.run("fft/pass", { x: from, turns, y: to }, params, { constants: { RADIX: radix }, threads: count });
       [from, done] = [to, done * radix];
     }
     if (other !== undefined) memory.free(other);
   }
+}
 
+export function fft(transforms: Transforms): NonNullable<FusedOps["fft"]> {
   return {
-    supports: ({ n, rows, dtype }) =>
-      dtype === "float32" &&
-      n >= 4 &&
-      n % 2 === 0 &&
-      passesOf(n / 2) !== undefined &&
-      // Indices are 32 bits.
-      4 * rows * (n + 2) <= Math.min(gpu.maxBufferBytes, 2 ** 32),
-    forward: (args, d) => {
-      const { rows, n, inverse } = d;
-      const length = n / 2;
-      const x = memory.own(args.x.buf);
-      const spectrum = memory.alloc(rows * n, "float32");
-      const real = (from: WebGpuBuf, y: WebGpuBuf, count: number): void =>
-        gpu.run(
-          "fft/real",
-          { x: from, turns: turnsOf.get(length), y },
-          { count, length, inverse: Number(inverse) },
-          { threads: count },
-        );
-      const y = memory.alloc(inverse ? rows * n : rows * (n + 2), "float32");
-      if (inverse) {
-        real(x, spectrum, rows * length);
-        transform(spectrum, y, d);
-      } else {
-        transform(x, spectrum, d);
-        real(spectrum, y, rows * (length + 1));
-      }
-      memory.free(spectrum);
-      return { outputs: { y }, saved: [] };
-    },
+    supports: ({ n, rows, dtype }) => dtype === "float32" && transforms.covers(n, rows),
+    forward: (args, d) => ({ outputs: { y: transforms.run(transforms.memory.own(args.x.buf), d) }, saved: [] }),
   };
 }

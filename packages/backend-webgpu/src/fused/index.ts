@@ -3,7 +3,8 @@ import type { WebGpuMemory } from "../storage.js";
 import { activation } from "./activation.js";
 import { attention } from "./attention.js";
 import { causalConv1d } from "./causal-conv1d.js";
-import { fft } from "./fft.js";
+import { fft, Transforms } from "./fft.js";
+import { fftConvolution } from "./fft-convolution.js";
 import { gatedOutput } from "./gated-output.js";
 import { adamw, kvAppend } from "./in-place.js";
 import { linear } from "./linear.js";
@@ -16,6 +17,7 @@ import { selectiveScan } from "./selective-scan.js";
 
 /** The operations that have kernels of their own. */
 export function fusedOps(memory: WebGpuMemory): FusedOps {
+  const transforms = new Transforms(memory);
   return {
     selectiveScan: selectiveScan(memory),
     causalConv1d: causalConv1d(memory),
@@ -26,7 +28,8 @@ export function fusedOps(memory: WebGpuMemory): FusedOps {
     linear: linear(memory),
     linearCrossEntropy: linearCrossEntropy(memory),
     attention: attention(memory),
-    fft: fft(memory),
+    fft: fft(transforms),
+    fftConvolution: fftConvolution(memory, transforms),
     moe: moe(memory),
     mambaStep: mambaStep(memory),
     adamw: adamw(memory),

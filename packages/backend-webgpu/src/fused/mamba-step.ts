@@ -1,5 +1,6 @@
 import type { FusedOps, MambaStepDescriptor, Operand } from "@mamba-ts/backend";
 import { cast } from "../primitives/cast.js";
+import { binary } from "../primitives/elementwise.js";
 import type { WebGpuBuf, WebGpuMemory } from "../storage.js";
 import { lanesFor, matvec, matvecGrid, stageFor, weightFormats } from "./linear.js";
 import { optional } from "./operands.js";
@@ -9,7 +10,7 @@ type Args = Parameters<Op["forward"]>[0];
 
 /** Rows that each read the weights for themselves; more do better in tiles. */
 const MAX_BATCH = 8;
-/** in-project.wgsl and advance.wgsl. */
+/** in-project.wgsl and advance.wgsl with all that they can take; RMS norm, and no weights of inner norms, leave one and three of them out. */
 const BINDINGS = 10;
 const MAX_INNER_WIDTH = 2048;
 
@@ -25,7 +26,7 @@ export function mambaStep(memory: WebGpuMemory): Op {
       d.dConv > 1 &&
       d.dtRank + 2 * d.dState <= MAX_INNER_WIDTH &&
       weightFormats[d.weightDtype] !== undefined &&
-      gpu.maxBindings >= BINDINGS,
+      (gpu.maxBindings >= BINDINGS || (d.norm === "rms" && d.innerNorm !== "weighted")),
     forward: (args, d) => forward(memory, args, d),
   };
 }
@@ -46,13 +47,31 @@ function forward(memory: WebGpuMemory, args: Args, d: MambaStepDescriptor) {
   const [conv_state, ssm_state] = [state(args.convState), state(args.ssmState)];
   const [x, residual] = [memory.own(args.x.buf), optional(memory, args.update)];
   const HAS_UPDATE = Number(residual !== undefined);
+  /** Of the first kernel. */
+  let [stream, update] = [x, residual];
+  const bound = [
+    stream,
+    update,
+    args.normWeight,
+    args.normBias,
+    args.inProj,
+    args.inBias,
+    args.convWeight,
+    args.convBias,
+  ];
+  if (update !== undefined && bound.filter((b) => b !== undefined).length + 2 > gpu.maxBindings) {
+    // One binding too many: the sum is made before.
+    stream = binary(memory, "add", args.x, args.update!) as WebGpuBuf;
+    update = undefined;
+    temporaries.push(stream);
+  }
 
   const xz = memory.alloc(batch * 2 * dInner, "float32");
   const inLanes = lanesFor(2 * dInner, dModel, args.inProj.dtype);
   gpu.run(
     "mamba-step/in-project",
     {
-      ...{ x, residual, conv_state, xz },
+      ...{ x: stream, residual: update, conv_state, xz },
       norm_weight: small(args.normWeight),
       norm_bias: small(args.normBias),
       weight: memory.own(args.inProj.buf),
@@ -64,7 +83,7 @@ function forward(memory: WebGpuMemory, args: Args, d: MambaStepDescriptor) {
     {
       constants: {
         WEIGHT: weightFormats[args.inProj.dtype]!,
-        HAS_UPDATE,
+        HAS_UPDATE: Number(update !== undefined),
         IS_LAYER: Number(d.norm === "layer"),
         HAS_IN_BIAS: Number(args.inBias !== undefined),
         HAS_CONV_BIAS: Number(args.convBias !== undefined),

@@ -10,8 +10,9 @@ export type ScanArgs = Parameters<NonNullable<FusedOps["selectiveScan"]>["forwar
 export const CHUNK = 8;
 /** Stretches of a sequence are multiples of it. */
 const STRETCH = 32;
-/** Workgroups that keep a large device busy. */
-const PLENTY = 128;
+/** Workgroups with which a large device has enough to do, by measurement; with fewer the tokens are shared out to SPLIT_TO. */
+const ENOUGH = 256;
+const SPLIT_TO = 1024;
 
 /** Threads that share a channel, four states each at least. */
 export function lanesOf(dState: number): number {
@@ -23,9 +24,9 @@ export function walkOf(dState: number) {
   return { D_STATE: dState, LANES: lanesOf(dState), TILE: dState <= 16 ? 16 : 8 };
 }
 
-/** Into how many stretches a scan over `length` tokens is cut: a second pass costs half as much again, so only a device that idles is worth it. */
+/** Into how many stretches a scan over `length` tokens is cut: the pass before costs half as much again, so only a device that idles is worth it. */
 export function stretchesOf(workgroups: number, length: number): { readonly splits: number; readonly stretch: number } {
-  const splits = workgroups >= PLENTY ? 1 : splitsFor(workgroups, length, 4 * STRETCH);
+  const splits = workgroups >= ENOUGH ? 1 : splitsFor(workgroups, length, 4 * STRETCH, SPLIT_TO);
   return { splits, stretch: Math.ceil(Math.ceil(length / splits) / STRETCH) * STRETCH };
 }
 

@@ -142,6 +142,7 @@ export function selectiveScan(memory: WebGpuMemory): Op {
   return {
     supports: ({ dtype, dState, dInner }) =>
       dtype === "float32" && dState >= 1 && dState <= MAX_STATES && dInner > 0 && { strided },
+    backwardReads: () => ["x", "delta", "A", "B", "C", "D", "z", "deltaBias", "marks"],
     supportsBackward: (d) => scanSegments(memory, d) !== undefined,
     forward: (args, d, { save }) => forward(memory, args, d, save),
     backward: (args, d, _outputs, saved, gradOutputs, needs) =>

@@ -28,8 +28,11 @@ export interface OpenedDevice {
   readonly features: ReadonlySet<string>;
 }
 
+/** Offered only where Dawn's `allow_unsafe_apis` is enabled. */
+const MATRICES = "chromium-experimental-subgroup-matrix";
+
 /** What is asked for when the adapter has it. */
-const wantedFeatures = ["subgroups", "shader-f16", "timestamp-query"] as const;
+const wantedFeatures = ["subgroups", "shader-f16", "timestamp-query", MATRICES] as const;
 /** Raised to what the adapter offers. */
 const wantedLimits = [
   "maxBufferSize",
@@ -56,7 +59,7 @@ export async function openDevice(options: AdapterOptions): Promise<OpenedDevice>
   const features = featuresOf(adapter, options);
   const device = await adapter.requestDevice({
     label: "mamba-ts",
-    requiredFeatures: features,
+    requiredFeatures: features as GPUFeatureName[],
     requiredLimits: minimal ? {} : Object.fromEntries(wantedLimits.map((name) => [name, adapter.limits[name]])),
   });
   const subgroupSize = features.includes("subgroups") ? fixedSubgroupSize(adapter) : undefined;
@@ -65,7 +68,25 @@ export async function openDevice(options: AdapterOptions): Promise<OpenedDevice>
 
 function featuresOf(adapter: Adapter, { minimal = false, subgroups = true, f16 = true }: AdapterOptions) {
   const refused = new Set<string>([...(subgroups ? [] : ["subgroups"]), ...(f16 ? [] : ["shader-f16"])]);
-  return minimal ? [] : wantedFeatures.filter((feature) => adapter.features.has(feature) && !refused.has(feature));
+  if (minimal) return [];
+  // What matmul/matrices.wgsl is written for.
+  if (!f16 || fixedSubgroupSize(adapter) !== 32 || !hasMatrices(adapter)) refused.add(MATRICES);
+  return wantedFeatures.filter((feature) => adapter.features.has(feature) && !refused.has(feature));
+}
+
+function hasMatrices({ info }: Adapter): boolean {
+  const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: readonly MatrixConfig[] };
+  const isOurs = ({ componentType, resultComponentType, M, N, K }: MatrixConfig): boolean =>
+    componentType === "f16" && resultComponentType === "f32" && [M, N, K].every((side) => side === 16);
+  return subgroupMatrixConfigs.some(isOurs);
+}
+
+interface MatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
 }
 
 /** Kernels are built for one size of subgroup. Where it varies from pipeline to pipeline they do without. */
@@ -83,7 +104,7 @@ function nameOf(adapter: Adapter, features: readonly string[]): string {
   const subgroupSize = features.includes("subgroups") ? fixedSubgroupSize(adapter) : undefined;
   const build = [
     subgroupSize === undefined ? "without subgroups" : `subgroups of ${subgroupSize}`,
-    features.includes("shader-f16") ? "f16" : "f16 as float32",
+    features.includes(MATRICES) ? "f16 on matrix units" : features.includes("shader-f16") ? "f16" : "f16 as float32",
   ];
   return `${name}, ${build.join(", ")}${isSoftware ? " (software)" : ""}`;
 }

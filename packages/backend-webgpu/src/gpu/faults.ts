@@ -16,6 +16,17 @@ export class Faults {
     });
   }
 
+  /** Waits for the news that the device is gone, and throws it; returns if none comes. */
+  async lossWithin(milliseconds: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const patience = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, milliseconds);
+    });
+    await Promise.race([this.device.lost, patience]);
+    clearTimeout(timer);
+    this.assertAlive();
+  }
+
   /** Throws if the device is gone: no call can do anything then. */
   assertAlive(): void {
     if (this.#lost !== undefined) throw this.#lost;

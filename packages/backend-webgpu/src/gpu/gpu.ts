@@ -7,6 +7,7 @@ import {
   type Constants,
   type KernelName,
   type ParamName,
+  type PendingPipeline,
   type Pipeline,
   Pipelines,
 } from "./pipelines.js";
@@ -45,6 +46,9 @@ export class Gpu {
   /** Stand in for operands that are absent: a buffer that is written to may not be bound a second time. */
   readonly #nothing: Located;
   readonly #sink: Located;
+  readonly #maxBindings: number;
+  /** While `needs` looks: the pipelines that launches ask for. */
+  #needed: Set<PendingPipeline | undefined> | undefined;
 
   private constructor(
     readonly device: Device,
@@ -53,6 +57,7 @@ export class Gpu {
     subgroupSize: number | undefined,
     readonly faults: Faults,
   ) {
+    this.#maxBindings = device.limits.maxStorageBuffersPerShaderStage;
     this.pool = new BufferPool(device, this.maxBufferBytes);
     this.pipelines = new Pipelines(device, subgroupSize);
     this.commands = new Commands(device, this.pipelines, this.pool, faults);
@@ -71,6 +76,11 @@ export class Gpu {
     return this.features.has("shader-f16");
   }
 
+  /** Whether kernels may use the matrix units for f16: an experiment of Dawn's, and only for those who enable it. */
+  get hasMatrices(): boolean {
+    return this.features.has("chromium-experimental-subgroup-matrix");
+  }
+
   get maxBufferBytes(): number {
     const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
     return Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / 256) * 256;
@@ -78,7 +88,7 @@ export class Gpu {
 
   /** Storage buffers that one kernel may bind: 8 on the least adapter. */
   get maxBindings(): number {
-    return this.device.limits.maxStorageBuffersPerShaderStage;
+    return this.#maxBindings;
   }
 
   /** Launches a kernel. A grid without workgroups launches nothing. */
@@ -90,13 +100,33 @@ export class Gpu {
   ): void {
     const size = grid ?? spread(groups ?? Math.ceil(threads! / 256));
     if (size[0] === 0 || size[1] === 0 || size[2] === 0) return;
-    const pipeline = this.pipelines.get(name, constants, f16);
     const given = buffers as { readonly [name: string]: Located | undefined };
+    const operands = this.pipelines.bindingsOf(name);
+    // A kernel with more operands than may be bound goes without those that are absent.
+    const without =
+      operands.length <= this.#maxBindings ? [] : operands.map((o) => o.name).filter((o) => given[o] === undefined);
+    if (this.#needed !== undefined) {
+      this.#needed.add(this.pipelines.needs(name, constants, { f16, without }));
+      return;
+    }
+    const pipeline = this.pipelines.get(name, constants, { f16, without });
     const bound = pipeline.bindings.map((binding): Bound => {
       const { physical, offset } = given[binding.name] ?? (binding.writes ? this.#sink : this.#nothing);
       return { physical, offset, size: physical.bytes - offset };
     });
     this.commands.launch(pipeline, bound, pack(pipeline, params), size);
+  }
+
+  /** The pipelines that `fn` launches and that are not there yet; nothing is launched. */
+  needs(fn: () => void): PendingPipeline[] {
+    const outer = this.#needed;
+    const needed = (this.#needed = new Set());
+    try {
+      fn();
+    } finally {
+      this.#needed = outer;
+    }
+    return [...needed].filter((pending) => pending !== undefined);
   }
 
   dispose(): void {

@@ -17,6 +17,9 @@ interface Staging {
   readonly bytes: Promise<ArrayBuffer>;
 }
 
+/** How long a loss may take to be known after the first of its consequences. */
+const LOSS_MS = 1000;
+
 export class Readback {
   readonly #idle = new Map<number, GPUBuffer[]>();
   /** Takes further reads until it is submitted. */
@@ -71,7 +74,9 @@ export class Readback {
       await gpu.mapAsync(GPUMapMode.READ, 0, used);
     } catch (cause) {
       await commands.faults.report();
-      throw new DeviceLostError("webgpu: a readback was broken off", { cause });
+      // A lost device breaks reads off before it says so itself.
+      await commands.faults.lossWithin(LOSS_MS);
+      throw new DeviceLostError("webgpu: the device was lost while it was read from", { cause });
     }
     const result = gpu.getMappedRange(0, used).slice(0);
     gpu.unmap();

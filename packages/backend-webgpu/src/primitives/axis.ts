@@ -9,7 +9,7 @@ import { withFloat32 } from "./halves.js";
 /** Elements that one thread adds up when there are plenty of threads. */
 const STRETCH = 64;
 /** Threads that keep a large device busy. */
-const PLENTY = 2 ** 15;
+const PLENTY = 2 ** 17;
 
 /** Reduces the middle axis of a float32 or int32 array [outer, n, inner]. */
 export function reduceMiddle(

@@ -42,6 +42,10 @@ interface Tiles {
 const large: Tiles = { kernel: "matmul/octets", BM: 128, BN: 128, BK: 8 };
 const medium: Tiles = { kernel: "matmul/quads", BM: 64, BN: 64, BK: 16 };
 const small: Tiles = { kernel: "matmul/quads", BM: 32, BN: 32, BK: 16 };
+/** Rows and columns of a tile of matmul/matrices, which makes whole ones only. */
+const MATRICES = 128;
+/** What it takes of k at a time. */
+const DEPTH = 16;
 /** Workgroups that keep a large device busy. */
 const PLENTY = 256;
 const MAX_GROUPS = 65_535;
@@ -116,39 +120,45 @@ function launch(
   batch: number,
 ): void {
   const [aBatch, bBatch, yBatch] = [a.batch ?? 0, b.batch ?? 0, y.batch ?? 0];
-  memory.gpu.run(
-    kernel,
-    { a: a.buf, b: b.buf, bias, y: y.buf },
-    {
-      m,
-      n,
-      k,
-      k_stretch: Math.ceil(k / splits / tiles.BK) * tiles.BK,
-      splits,
-      a_start: (a.start ?? 0) + first * aBatch,
-      a_row: a.row,
-      a_col: a.col,
-      a_batch: aBatch,
-      b_start: (b.start ?? 0) + first * bBatch,
-      b_row: b.row,
-      b_col: b.col,
-      b_batch: bBatch,
-      y_start: (y.start ?? 0) + first * yBatch,
-      y_row: y.row,
-      y_batch: yBatch,
+  const operands = { a: a.buf, b: b.buf, bias, y: y.buf };
+  const A_MODE = modeOf(a, { across: a.row, along: a.col }, m, k);
+  const B_MODE = modeOf(b, { across: b.col, along: b.row }, n, k);
+  const params = {
+    m,
+    n,
+    k,
+    k_stretch: Math.ceil(k / splits / tiles.BK) * tiles.BK,
+    splits,
+    a_start: (a.start ?? 0) + first * aBatch,
+    a_row: a.row,
+    a_col: a.col,
+    a_batch: aBatch,
+    b_start: (b.start ?? 0) + first * bBatch,
+    b_row: b.row,
+    b_col: b.col,
+    b_batch: bBatch,
+    y_start: (y.start ?? 0) + first * yBatch,
+    y_row: y.row,
+    y_batch: yBatch,
+  };
+  const isDeep = k % DEPTH === 0 && params.k_stretch % DEPTH === 0;
+  const isWhole = A_MODE !== 0 && B_MODE !== 0 && m % MATRICES === 0 && n % MATRICES === 0 && isDeep;
+  if (f16 && isWhole && bias === undefined && !accumulates && memory.gpu.hasMatrices) {
+    const grid = [m / MATRICES, n / MATRICES, batch * splits] as const;
+    memory.gpu.run("matmul/matrices", operands, params, { constants: { A_MODE, B_MODE }, grid });
+    return;
+  }
+  memory.gpu.run(kernel, operands, params, {
+    constants: {
+      ...tiles,
+      A_MODE,
+      B_MODE,
+      HAS_BIAS: Number(bias !== undefined),
+      ACCUMULATES: Number(accumulates),
     },
-    {
-      constants: {
-        ...tiles,
-        A_MODE: modeOf(a, { across: a.row, along: a.col }, m, k),
-        B_MODE: modeOf(b, { across: b.col, along: b.row }, n, k),
-        HAS_BIAS: Number(bias !== undefined),
-        ACCUMULATES: Number(accumulates),
-      },
-      f16,
-      grid: [Math.ceil(m / tiles.BM), Math.ceil(n / tiles.BN), batch * splits],
-    },
-  );
+    f16,
+    grid: [Math.ceil(m / tiles.BM), Math.ceil(n / tiles.BN), batch * splits],
+  });
 }
 
 export function matmul(memory: WebGpuMemory, a: Operand, b: Operand, { transA, transB, out }: MatmulOptions): Buf {

@@ -18,8 +18,12 @@ import { relativeError } from "../support.js";
 const [part = ""] = process.argv.slice(2);
 const wanted = process.env["PART"];
 const tolerance = { forward: 5e-5, gradient: 5e-4 };
-// F16=1: with shader-f16 where Dawn hides it.
-const dawn = process.env["F16"] ? { enable: ["vulkan_enable_f16_on_nvidia"] } : {};
+// F16=1: with shader-f16 where Dawn hides it. DAWN: more toggles.
+const enable = [
+  ...(process.env["F16"] ? ["vulkan_enable_f16_on_nvidia"] : []),
+  ...(process.env["DAWN"]?.split(",") ?? []),
+];
+const dawn = { enable };
 const backend = await createBackend({ poison: true, dawn });
 console.log(backend.device);
 let [passed, failed] = [0, 0];

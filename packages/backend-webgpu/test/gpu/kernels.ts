@@ -1,7 +1,7 @@
 /** What each kernel takes on this device, by timestamps: decoding, a training step, the scan, large products. */
 import { Mamba } from "@mamba-ts/mamba";
 import {
-  capture,
+  attention,
   cast,
   concat,
   copy,
@@ -16,6 +16,7 @@ import {
   tensor,
   valueAndGrad,
 } from "@mamba-ts/tensor";
+import { capture } from "@mamba-ts/tensor/capture";
 import { AdamW, languageModelLoss } from "@mamba-ts/train";
 import type { WebGpuBuf } from "../../src/storage.js";
 import { drawQuickly, openFused } from "./open.js";
@@ -174,10 +175,25 @@ if (wants("train")) {
   const rng = new Rng(1);
   const rows = Array.from({ length: 8 }, () => Int32Array.from(rng.integers(small ? 65 : 1025, 256)));
   console.log(`${model.parameterCount} parameters`);
-  await show("training step", () => {
+  const step = (): void => {
     const { gradients } = valueAndGrad(() => ({ loss: languageModelLoss(model, { tokens: rows }).loss }), weights);
     optimizer.update(gradients, 1e-4);
-  });
+  };
+  await show("training step", step);
+  const times: number[] = [];
+  for (let i = 0; i < (small ? 3 : 60); i++) {
+    const start = performance.now();
+    await flushed(step);
+    times.push(performance.now() - start);
+  }
+  times.sort((x, y) => x - y);
+  const at = (part: number): string => times[Math.floor(times.length * part)]!.toFixed(2);
+  console.log(`training steps, each awaited: median ${at(0.5)} ms (quartiles ${at(0.25)} ${at(0.75)})`);
+}
+if (wants("attention")) {
+  const n = process.env["SMALL"] ? 128 : 2048;
+  const [q, k, v] = [1, 2, 3].map((seed) => many(seed, [1, n, 16, 64]));
+  await show(`attention ${n}, 16 heads of 64, causal`, () => attention({ q: q!, k: k!, v: v!, causal: true }));
 }
 if (wants("matmul")) {
   const n = process.env["SMALL"] ? 256 : 4096;
@@ -188,6 +204,7 @@ if (wants("matmul")) {
   const [ha, hb] = [cast(a, "f16"), cast(b, "f16")];
   await show(`matmul ${n} NN of f16`, () => matmul(ha, hb, { out: "float32" }));
   await show(`matmul ${n} NT of f16`, () => matmul(ha, hb, { transB: true, out: "float32" }));
+  await show(`matmul ${n} TN of f16`, () => matmul(ha, hb, { transA: true, out: "float32" }));
 }
 backend[Symbol.dispose]();
 process.exit(0);

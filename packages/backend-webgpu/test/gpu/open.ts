@@ -12,14 +12,14 @@ export interface Opened {
   readonly gpu: Gpu;
 }
 
-/** F16=1: with shader-f16 where Dawn hides it. DAWN: more toggles, to find out what something costs. */
+/** PLAIN=1: without subgroups. F16=1: with shader-f16 where Dawn hides it. DAWN: more toggles, to find out what something costs. */
 const dawn: DawnOptions = {
   enable: [...(process.env["F16"] ? ["vulkan_enable_f16_on_nvidia"] : []), ...(process.env["DAWN"]?.split(",") ?? [])],
   disable: ["timestamp_quantization"],
 };
 
 export async function open(): Promise<Opened> {
-  const gpu = await Gpu.open({ dawn });
+  const gpu = await Gpu.open({ dawn, subgroups: process.env["PLAIN"] === undefined });
   return { gpu, backend: backendOn(gpu, new WebGpuMemory(gpu, { poison: false }), {}) };
 }
 

@@ -1,15 +1,15 @@
 // The other kernels of a block's step, for many sequences: see mamba_step.cu.
-#include "../common/tile.cuh"
+#include "../common/skinny.cuh"
 #include "mamba_step.cuh"
 
-// Products whose rows are multiples of 32, by blocks of few rows (skinny.cuh); of multiples of 64, by tiles that clusters share (tile.cuh, sm_90).
+// Products whose rows are multiples of 32.
 struct ConvAhead {
   float past[3], taps[4], bias;
 };
-// `multiply(warm, ahead, put)` of both.
-template <class W, class M> __device__ __forceinline__ void inProjectMany(const Step& s, M multiply) {
+template <class W, int MT, int NT> __device__ void inProjectMany(const Step& s) {
+  extern __shared__ float sums[];
   const int kept = (int)s.dConv - 1;
-  multiply((const W*)s.normed, s.dModel, (const W*)s.inProj, (int)s.batch, (int)(2 * s.dInner), (int)s.dModel,
+  skinny<W, MT, NT, 2>((const W*)s.normed, s.dModel, (const W*)s.inProj, (int)s.batch, (int)(2 * s.dInner), (int)s.dModel, sums,
       [&](int b, int row) {
         if (row % 8 == 0 && row < s.dInner)
           for (int k = 0; k < kept; k++) prefetch(s.convIn + ((i64)b * kept + k) * s.dInner + row);
@@ -46,13 +46,15 @@ template <class W, class M> __device__ __forceinline__ void inProjectMany(const 
         ((W*)s.uCast)[b * s.dInner + row] = narrow<W>(u);
       });
 }
-template <class W, class M> __device__ __forceinline__ void xProjectMany(const Step& s, M multiply) {
+template <class W, int MT, int NT> __device__ void xProjectMany(const Step& s) {
+  extern __shared__ float sums[];
   const int width = (int)(s.dtRank + 2 * s.dState);
-  multiply((const W*)s.uCast, s.dInner, (const W*)s.xProj, (int)s.batch, width, (int)s.dInner, [](int, int) {}, [](int, int) { return 0; },
+  skinny<W, MT, NT, 6>((const W*)s.uCast, s.dInner, (const W*)s.xProj, (int)s.batch, width, (int)s.dInner, sums, [](int, int) {}, [](int, int) { return 0; },
            [&](int b, int row, float v, int) { s.dbc[(i64)b * width + row] = v; });
 }
-template <class W, class M> __device__ __forceinline__ void outProjectMany(const Step& s, M multiply) {
-  multiply((const W*)s.yCast, s.dInner, (const W*)s.outProj, (int)s.batch, (int)s.dModel, (int)s.dInner,
+template <class W, int MT, int NT> __device__ void outProjectMany(const Step& s) {
+  extern __shared__ float sums[];
+  skinny<W, MT, NT, 6>((const W*)s.yCast, s.dInner, (const W*)s.outProj, (int)s.batch, (int)s.dModel, (int)s.dInner, sums,
       [&](int b, int row) {
         if (row % 8 == 0) prefetch(s.x + b * s.dModel + row);
         if (row % 8 == 0 && s.update) prefetch(s.update + b * s.dModel + row);
@@ -91,38 +93,10 @@ ROWS(float32, float)
 ROWS(bf16, bf16)
 ROWS(f16, f16)
 
-// 16 MT rows and 8 NT columns a block, AHEAD tiles of k on their way.
-#define SKINNY(kind, function, name, W, MT, NT, AHEAD)                                                      \
-  extern "C" __global__ void __launch_bounds__(256, 2) step_##kind##_many_##name(Step s) {                  \
-    extern __shared__ float sums[];                                                                         \
-    function<W>(s, [&](auto x, i64 stride, auto weight, int m, int n, int k, auto warm, auto ahead, auto put) { \
-      skinny<W, MT, NT, AHEAD>(x, stride, weight, m, n, k, sums, warm, ahead, put);                         \
-    });                                                                                                     \
-  }
-// 64 rows and N columns a cluster of S blocks.
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-#define CLUSTER(S) __cluster_dims__(S, 1, 1)
-#else
-#define CLUSTER(S)
-#endif
-#define TILE(kind, function, name, W, N, S)                                                                 \
-  extern "C" __global__ void CLUSTER(S) __launch_bounds__(256, 2) step_##kind##_tile_##S##_##name(Step s) { \
-    extern __shared__ __align__(128) char memory[];                                                         \
-    function<W>(s, [&](auto x, i64 stride, auto weight, int m, int n, int k, auto warm, auto ahead, auto put) { \
-      tile<W, N, S, 6>(x, stride, weight, m, n, k, memory, warm, ahead, put);                               \
-    });                                                                                                     \
-  }
-#define TILES(kind, function, name, W, N) \
-  TILE(kind, function, name, W, N, 1)     \
-  TILE(kind, function, name, W, N, 2)     \
-  TILE(kind, function, name, W, N, 4)     \
-  TILE(kind, function, name, W, N, 8)
-#define MANY(name, W)                                            \
-  SKINNY(in_project, inProjectMany, name, W, 2, 4, 2)            \
-  SKINNY(x_project, xProjectMany, name, W, 1, 1, 6)              \
-  SKINNY(out_project, outProjectMany, name, W, 1, 2, 6)          \
-  TILES(in_project, inProjectMany, name, W, 64)                  \
-  TILES(x_project, xProjectMany, name, W, 32)                    \
-  TILES(out_project, outProjectMany, name, W, 64)
+// 16 MT rows and 8 NT columns a block.
+#define MANY(name, W)                                                                                                             \
+  extern "C" __global__ void __launch_bounds__(256, 2) step_in_project_many_##name(Step s) { inProjectMany<W, 2, 4>(s); }         \
+  extern "C" __global__ void __launch_bounds__(256, 2) step_x_project_many_##name(Step s) { xProjectMany<W, 1, 1>(s); }           \
+  extern "C" __global__ void __launch_bounds__(256, 2) step_out_project_many_##name(Step s) { outProjectMany<W, 1, 2>(s); }
 MANY(bf16, bf16)
 MANY(f16, f16)

@@ -116,42 +116,6 @@ function hasOwnProducts(device: CudaDevice, d: MambaStepDescriptor): boolean {
   return isSkinny(d) && (2 * d.dInner * d.dModel < WIDE || !device.hasCublas);
 }
 
-/** Rows of a tile of common/tile.cuh, tiles of k on their way, and blocks of a cluster for which there are kernels. */
-const TILE = 64;
-const STAGES = 6;
-const CLUSTERS = [8, 4, 2, 1];
-
-/**
- * A product of step `kind`: with `width` and from sm_90 on by tiles of 64 rows and `width` columns, whose k a cluster of blocks shares out, else by
- * blocks of 16 mt rows and 8 nt columns.
- */
-function manyRows(
-  device: CudaDevice,
-  {
-    kind,
-    columns,
-    k,
-    width = 0,
-    mt,
-    nt,
-  }: { [K in "columns" | "k" | "mt" | "nt"]: number } & { kind: string; width?: number },
-  { batch, dModel, dInner }: MambaStepDescriptor,
-  weights: Weights,
-  struct: Parameter[],
-): void {
-  const { major, multiprocessors } = device.info;
-  if (major < 9 || width === 0 || dModel % TILE !== 0 || dInner % TILE !== 0) {
-    const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
-    device.launch(FILE_MANY, `step_${kind}_many_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
-    return;
-  }
-  const [across, down] = [Math.ceil(columns / width), Math.ceil(batch / TILE)];
-  const blocks = CLUSTERS.find((n) => n === 1 || (n <= k / TILE && n * across * down <= multiprocessors))!;
-  const shared = STAGES * (TILE + width) * 2 * TILE;
-  const grid = [across * blocks, down] as const;
-  device.launch(FILE_MANY, `step_${kind}_tile_${blocks}_${weights}`, grid, [256], struct, shared, true);
-}
-
 /** Five kernels, products on the matrix units with what follows them done at once. */
 function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
   const { batch, dModel, dInner, dState, dtRank } = d;
@@ -165,12 +129,16 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
     yCast: device.alloc(batch * dInner, weights),
   };
   const struct = stepStruct(device, args, d, results, between);
-  const multiply = (size: Parameters<typeof manyRows>[1]): void => manyRows(device, size, d, weights, struct);
+  // 16 mt rows and 8 nt columns a block.
+  const run = (kernel: string, columns: number, mt: number, nt: number): void => {
+    const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
+    device.launch(FILE_MANY, `${kernel}_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
+  };
   device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, true);
-  multiply({ kind: "in_project", columns: 2 * dInner, k: dModel, mt: 2, nt: 4 });
-  multiply({ kind: "x_project", columns: width, k: dInner, mt: 1, nt: 1 });
+  run("step_in_project_many", 2 * dInner, 2, 4);
+  run("step_x_project_many", width, 1, 1);
   advance(device, struct, d, weights);
-  multiply({ kind: "out_project", columns: dModel, k: dInner, width: 64, mt: 1, nt: 2 });
+  run("step_out_project_many", dModel, 1, 2);
   for (const buf of Object.values(between)) device.memory.free(buf);
 }
 

@@ -88,7 +88,10 @@ INLINE f4 erf(f4 x) {
 
 // e^-|x|, as `exp`, in fewer steps.
 INLINE f4 exp_of_minus(f4 x) {
-  f4 y = at_least((f4)((u4)x | 0x80000000u), splat(-110.0f));
+  // Opaque, or the compiler would negate the absolute value: V8 makes the masks of both anew each time.
+  i4 sign = (i4)splat(-0.0f);
+  asm("" : "+r"(sign));
+  f4 y = at_least((f4)((i4)x | sign), splat(-110.0f));
   f4 rounded = madd(y, splat(LOG2E), splat(ROUNDER));
   f4 n = rounded - splat(ROUNDER);
   f4 r = y - n * splat(0.693359375f) - n * splat(-2.12194440e-4f);
@@ -109,14 +112,13 @@ INLINE f4 silu(f4 x) { return x * sigmoid(x); }
 // d silu(x) / dx, given sigmoid(x).
 INLINE f4 silu_gradient(f4 x, f4 s) { return s * (splat(1.0f) + x * (splat(1.0f) - s)); }
 
-// log(1 + e^x), the identity above 20: max(x, 0) + log1p(w) for w = e^-|x|, with log1p(w) = 2 atanh(w / (2 + w)).
+// log(1 + e^x): max(x, 0) + log1p(w) for w = e^-|x|, with log1p(w) = 2 atanh(w / (2 + w)). Above 20 what is added is lost, and NaN stays.
 // 2 atanh(s) / s as a polynomial in s^2 <= 1/9: minimax of degree 4, relative error 4.5e-9.
 INLINE f4 softplus_from(f4 x, f4 w) {
   f4 s = w / (w + splat(2.0f)), q = s * s;
   f4 p = madd(q, madd(q, splat(0.28006768f), splat(0.28003028f)), splat(0.40021437f));
   p = madd(q * q, p, madd(q, splat(0.6666642f), splat(2.0f)));
-  f4 y = (x > splat(0.0f) ? x : splat(0.0f)) + p * s;
-  return ((x > splat(20.0f)) | (x != x)) ? x : y;
+  return (x > splat(0.0f) ? x : splat(0.0f)) + p * s;
 }
 INLINE f4 softplus(f4 x) { return softplus_from(x, exp_of_minus(x)); }
 

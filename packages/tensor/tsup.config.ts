@@ -1,3 +1,3 @@
 import { library } from "@mamba-ts/config/tsup";
 
-export default library();
+export default library(["src/index.ts", "src/capture.ts"]);

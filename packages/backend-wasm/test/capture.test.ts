@@ -1,5 +1,6 @@
 import { Mamba } from "@mamba-ts/mamba";
 import * as t from "@mamba-ts/tensor";
+import { capture } from "@mamba-ts/tensor/capture";
 import { describe, expect, test } from "vitest";
 import { createBackend, type WasmBackendOptions } from "../src/index.js";
 
@@ -24,7 +25,7 @@ describe.each(Object.entries(kinds))("capture, %s", (_, options) => {
       using twin = state.clone();
       using token = t.fromHost(backend, Int32Array.of(0), [1, 1], "int32");
       const captured = t.scope(() =>
-        t.capture(backend, () => model.forward(token, { state: twin, into: twin, logits: "last" }).logits!),
+        capture(backend, () => model.forward(token, { state: twin, into: twin, logits: "last" }).logits!),
       );
       for (let i = 0; i < 5; i++) {
         t.write(token, Int32Array.of((i * 37) % 256));
@@ -47,7 +48,7 @@ test("what a capture works with is given back when it is disposed, and not befor
   const run = (): t.Tensor => t.scope(() => t.add(t.mul(x, 2), 1));
   run().dispose();
   const before = backend.memory();
-  const captured = t.capture(backend, run);
+  const captured = capture(backend, run);
   captured.result.dispose();
   expect(backend.memory()).toEqual(before);
   // The product and the sum are both gone, but not their memory.
@@ -85,7 +86,7 @@ test("what cannot be recorded is refused, and leaves the backend as it was", asy
 test("uploads inside a capture are constants of it", async () => {
   using backend = await createBackend({ threads: 1 });
   using x = t.tensor(backend, [1, 2]);
-  const captured = t.capture(backend, () => t.scope(() => t.add(x, t.tensor(backend, [10, 20]))));
+  const captured = capture(backend, () => t.scope(() => t.add(x, t.tensor(backend, [10, 20]))));
   t.write(x, Float32Array.of(3, 4));
   captured.replay();
   expect(await floats(captured.result)).toEqual([13, 24]);

@@ -1,4 +1,5 @@
 import type { Backend } from "@mamba-ts/backend";
+import { scope, selectiveScan, tensor, zeros } from "@mamba-ts/tensor";
 import { beforeAll, expect, test } from "vitest";
 import { createBackend } from "../src/index.js";
 import { operandOf, take } from "./support.js";
@@ -54,4 +55,28 @@ test("softplus and sigmoid keep their relative accuracy, tails included", async 
     );
   }
   expect(worst).toBeLessThan(4);
+});
+
+test("the scan's exp is within 2 ulp wherever its result is normal, and 1 at 0", async () => {
+  // After one step of size 1 and three of size 0, without input, a state that was 1 is exp(A).
+  const [length, inner, state] = [4, 512, 128];
+  const count = inner * state;
+  const log2e = Math.fround(Math.LOG2E);
+  // Evenly over all that stays normal, and by powers down to what rounds to 1.
+  const even = Float32Array.from({ length: count }, (_, i) => (-126 / log2e) * ((i + 0.5) / count));
+  const small = Float32Array.from({ length: count }, (_, i) => -(2 ** (-26 + (26.5 * i) / count)));
+  let worst = 0;
+  for (const rates of [even, small]) {
+    const result = scope(() => {
+      const steps = Float32Array.from({ length: length * inner }, (_, i) => (i < inner ? 1 : 0));
+      const [x, delta] = [zeros(backend, [1, length, inner]), tensor(backend, steps, [1, length, inner])];
+      const [A, B] = [tensor(backend, rates, [inner, state]), zeros(backend, [1, length, state])];
+      const initialState = tensor(backend, new Float32Array(count).fill(1), [1, inner, state]);
+      return selectiveScan({ x, delta, A, B, C: B, initialState }).finalState;
+    });
+    const got = await result.data();
+    result.dispose();
+    for (const [i, rate] of rates.entries()) worst = Math.max(worst, ulps(got[i]!, 2 ** Math.fround(rate * log2e)));
+  }
+  expect(worst).toBeLessThan(2);
 });

@@ -2,6 +2,7 @@
 import type { Backend } from "@mamba-ts/backend";
 import { createBackend, listAdapters } from "@mamba-ts/backend-webgpu";
 import * as t from "@mamba-ts/tensor";
+import { capture } from "@mamba-ts/tensor/capture";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Gpu } from "../src/gpu/gpu.js";
 import { WebGpuMemory } from "../src/storage.js";
@@ -116,7 +117,7 @@ describe.skipIf(adapterMissing !== undefined)("device", () => {
     const weight = t.tensor(backend, new t.Rng(2).normal(64 * 64), [64, 64], "float32");
     const x = t.tensor(backend, new t.Rng(3).normal(3 * 64), [3, 64], "float32");
     const run = (): t.Tensor => t.scope(() => t.softmax(t.linear(t.silu(t.linear(x, weight)), weight), 1));
-    const captured = t.capture(backend, run);
+    const captured = capture(backend, run);
     for (let i = 0; i < 5; i++) {
       t.write(x, Float32Array.from(new t.Rng(10 + i).normal(3 * 64)));
       const eager = run();

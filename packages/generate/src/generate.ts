@@ -14,6 +14,7 @@ import type {
 
 /** By measurement (docs/benchmarks.md): fewer leave the device waiting for the host now and then, more gain nothing. */
 const READ_AHEAD = 4;
+const MOST_AHEAD = 64;
 
 /**
  * Continues a prompt, token by token: `for await (const { text } of generate(…)) …`. Breaking out of the loop frees everything; an abort
@@ -57,8 +58,8 @@ export async function* generateBatch<S extends GenerationState>(
     throw new InvalidArgumentError(`generate: repetitionPenalty is ${repetitionPenalty}, not positive`);
   if (!Number.isInteger(prefillChunk) || prefillChunk < 1)
     throw new InvalidArgumentError(`generate: prefillChunk is ${prefillChunk}`);
-  if (!Number.isInteger(readAhead) || readAhead < 0)
-    throw new InvalidArgumentError(`generate: readAhead is ${readAhead}`);
+  if (!Number.isInteger(readAhead) || readAhead < 0 || readAhead > MOST_AHEAD)
+    throw new InvalidArgumentError(`generate: readAhead is ${readAhead}, not an integer from 0 to ${MOST_AHEAD}`);
   // Before anything is read: a state that was given has not advanced when an option is refused.
   expectSampleOptions(options);
   if (stop.includes("")) throw new InvalidArgumentError("generate: a stop string is empty");

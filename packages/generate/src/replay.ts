@@ -1,22 +1,18 @@
 /** Decoding by replay: the step is recorded once, the drawn tokens stay on the device, and their copies are read while later steps run. */
 import {
-  type CapturedFunction,
-  canSampleInto,
-  capture,
   cast,
   compare,
-  type DrawState,
   fromHost,
   giveTurn,
   maximum,
   range,
   reshape,
   sample,
-  sampleInto,
   scope,
   type Tensor,
   unsqueeze,
 } from "@mamba-ts/tensor";
+import { type CapturedFunction, canSampleInto, capture, type DrawState, sampleInto } from "@mamba-ts/tensor/capture";
 import { penalised, seenMask } from "./penalty.js";
 import { type Drawn, rowsOf, type Steps, type StepsFrom } from "./steps.js";
 import type { GenerationState } from "./types.js";
@@ -34,10 +30,8 @@ const AT_ONCE = 16;
 
 /** Whether steps from here can be recorded and replayed, which gives what launching them gives. */
 export function canReplay<S extends GenerationState>({ model, logits, options }: StepsFrom<S>): boolean {
-  const { backend } = model;
-  return (
-    backend.capture !== undefined && model.hasFixedStep === true && canSampleInto(backend, rowShape(logits), options)
-  );
+  const { capture } = model.backend;
+  return capture !== undefined && model.hasFixedStep === true && scope(() => canSampleInto(rowsOf(logits), options));
 }
 
 /**

@@ -54,8 +54,8 @@ export interface GenerateOptions<S extends GenerationState> extends Omit<SampleO
   /** What flows between the operations inside the model, see its `forward`; the stream's dtype by default. */
   readonly dtype?: FloatDType;
   /**
-   * Steps that may run on the device before an earlier token has been read, 4 by default; what they made beyond the end is dropped. 0 for
-   * a state that was given, which is never ahead of the tokens given out, and where the backend computes on the host.
+   * Steps that may run on the device before an earlier token has been read, 4 by default, at most 64; what they made beyond the end is
+   * dropped. None for a state that was given, which is never ahead of the tokens given out, and where the backend computes on the host.
    */
   readonly readAhead?: number;
   readonly signal?: AbortSignal;

@@ -277,6 +277,8 @@ describe.each([
     ["seed", [1], { seed: 0.5 }, /seed is 0.5/],
     ["repetitionPenalty", [1], { repetitionPenalty: 0 }, /repetitionPenalty is 0/],
     ["prefillChunk", [1], { prefillChunk: 0 }, /prefillChunk is 0/],
+    ["readAhead", [1], { readAhead: -1 }, /readAhead is -1/],
+    ["too much readAhead", [1], { readAhead: 65 }, /readAhead is 65, not an integer from 0 to 64/],
     ["an empty stop string", [1], { stop: [""] }, /stop string is empty/],
   ])("refused with InvalidArgumentError: %s", async (__, prompt, options, message) => {
     const error = await collect(prompt, options).catch((e: unknown) => e);

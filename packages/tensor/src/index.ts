@@ -1,4 +1,3 @@
-export { type CapturedFunction, capture, write } from "./capture.js";
 export { expectDType, fill, fromBytes, fromHost, ones, range, tensor, zeros } from "./create.js";
 export { type DispatchEvent, watchDispatch } from "./dispatch.js";
 export { clearPadding, type SegmentMarks, segmentMarks } from "./marks.js";
@@ -21,15 +20,7 @@ export { matmul } from "./ops/matmul.js";
 export { moe, moeBlockRows } from "./ops/moe.js";
 export { layerNorm, type NormArguments, type NormResult, rmsNorm } from "./ops/norm.js";
 export { argMax, argMin, logSumExp, max, mean, softmax, sum } from "./ops/reduce.js";
-export {
-  canSampleInto,
-  type DrawState,
-  expectSampleOptions,
-  type SampleOptions,
-  type SampleResult,
-  sample,
-  sampleInto,
-} from "./ops/sample.js";
+export { expectSampleOptions, type SampleOptions, type SampleResult, sample } from "./ops/sample.js";
 export { type SelectiveScanArguments, type SelectiveScanResult, selectiveScan } from "./ops/selective-scan.js";
 export {
   abs,
@@ -62,3 +53,4 @@ export { broadcastShapes, denseStrides, expectRank, expectShape, sameShape, size
 export { checkpoint, valueAndGrad, vjp } from "./tape.js";
 export { type HostArray, Tensor, traceFrees } from "./tensor.js";
 export { giveTurn } from "./turn.js";
+export { write } from "./write.js";

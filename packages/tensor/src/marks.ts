@@ -40,6 +40,6 @@ export function segmentMarks(segments: ArrayLike<number>, batch: number, previou
 }
 
 /** `t` [batch, length, channels] with zeros selected where `marks` [batch, length] says padding. */
-export const clearPadding = scoped(function clearPadding(t: Tensor, marks: Tensor | undefined): Tensor {
+export const clearPadding = /* @__PURE__ */ scoped(function clearPadding(t: Tensor, marks: Tensor | undefined): Tensor {
   return marks === undefined ? t : where(unsqueeze(compare("lt", marks, 0), 2), 0, t);
 });

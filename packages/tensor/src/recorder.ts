@@ -41,35 +41,39 @@ export function tapeIsOpen(): boolean {
   return recorder !== undefined;
 }
 
-let onUse: ((tensor: Tensor) => void) | undefined;
+/** Who captures a function: its replays know the memory of tensors, not the handles. */
+export interface Capturing {
+  /** An operation takes this tensor, or writes where it lies. */
+  use(tensor: Tensor): void;
+  /** Copies `source` to where `tensor` lies, so that it need not move there; false if that is not possible. */
+  copyInto(tensor: Tensor, source: Tensor): boolean;
+}
+let capturing: Capturing | undefined;
 
 /** Tells the open recorder, if there is one, that an operation reads this tensor. */
 export function touch(tensor: Tensor): void {
   recorder?.touch(tensor);
-  onUse?.(tensor);
+  capturing?.use(tensor);
 }
 
-/** Tells who watches, see `watchUses`, that an operation reads this tensor or writes where it lies; no gradient needs it. */
+/** Tells who captures, if anyone does, that an operation takes this tensor; no gradient needs to know. */
 export function use(tensor: Tensor): void {
-  onUse?.(tensor);
+  capturing?.use(tensor);
 }
 
-/** Whether a function is being captured, which is who watches. */
-export function isCapturing(): boolean {
-  return onUse !== undefined;
+/** The one that captures now. */
+export function currentCapturing(): Capturing | undefined {
+  return capturing;
 }
 
-/** Runs `fn`; `onEach` sees every tensor that an operation takes, as it is before. */
-export function watchUses<T>(onEach: (tensor: Tensor) => void, fn: () => T): T {
-  const outer = onUse;
-  onUse = (tensor) => {
-    onEach(tensor);
-    outer?.(tensor);
-  };
+/** Runs `fn` for one that captures it. */
+export function withCapturing<T>(next: Capturing, fn: () => T): T {
+  const outer = capturing;
+  capturing = next;
   try {
     return fn();
   } finally {
-    onUse = outer;
+    capturing = outer;
   }
 }
 

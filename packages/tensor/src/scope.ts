@@ -64,8 +64,10 @@ export function scope<T>(fn: () => Sync<T> & T): T {
   }
 }
 
-/** `f` in a scope of its own: what it makes on the way never outlives the call, even where the caller has no scope open. */
-/* @__NO_SIDE_EFFECTS__: an op that a program does not use leaves its bundle */
+/**
+ * `f` in a scope of its own: what it makes on the way never outlives the call, even where the caller has no scope open. Calls are marked
+ * `@__PURE__`, so that an op that a program does not use leaves its bundle.
+ */
 export function scoped<A extends readonly unknown[], R>(f: (...args: A) => R): (...args: A) => R {
   return (...args) => scope(() => f(...args) as never);
 }

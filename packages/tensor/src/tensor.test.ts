@@ -1,6 +1,7 @@
 import { API_VERSION, type Backend, type FusedOps, isMambaError } from "@mamba-ts/backend";
 import { createCpuBackend } from "@mamba-ts/backend-cpu";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { capture } from "./capture.js";
 import * as t from "./index.js";
 
 let backend: Backend;
@@ -325,7 +326,7 @@ describe("errors name what differs", () => {
     expect(() => t.reshape(a, [4])).toThrow(/6 elements/);
     expect(() => t.tensor(backend, [1.5], [1], "int32")).toThrow(/1.5/);
     expect(() => t.ones({ ...other, apiVersion: (API_VERSION + 1) as never }, [1])).toThrow(/interface version/);
-    expect(() => t.capture(backend, () => 0)).toThrow(/does not record/);
+    expect(() => capture(backend, () => 0)).toThrow(/does not record/);
     for (const x of [a, b, i, c]) x.dispose();
   });
 });

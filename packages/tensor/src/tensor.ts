@@ -9,7 +9,7 @@ import {
   type Shape,
   UnsupportedError,
 } from "@mamba-ts/backend";
-import { isCapturing, use } from "./recorder.js";
+import { currentCapturing } from "./recorder.js";
 import { adopt, disown } from "./scope.js";
 import { denseStrides, isDense, show, sizeOf } from "./shape.js";
 import { giveTurn } from "./turn.js";
@@ -152,8 +152,9 @@ export class Tensor {
     source.assertLive();
     if (!source.isDense || source.size !== this.size)
       throw new InvalidArgumentError(`assign: ${show(source.shape)} cannot take the place of ${show(this.shape)}`);
-    use(this);
-    if (isCapturing() && this.#copyFrom(source)) return;
+    const capturing = currentCapturing();
+    capturing?.use(this);
+    if (capturing?.copyInto(this, source) === true) return;
     if (this.isCaptured) movedCaptured++;
     const old = this.#storage;
     this.#storage = source.#storage;
@@ -176,18 +177,6 @@ export class Tensor {
       );
     this.#storage.buf = source.buf;
     source.#storage.buf = undefined;
-  }
-
-  #copyFrom(source: Tensor): boolean {
-    const { backend, buf, dtype, size: width } = this;
-    if (buf === source.buf) return true;
-    if (dtype === "int32" || dtype === "q8_0" || dtype !== source.dtype || !this.isDense) return false;
-    const descriptor = { batch: 1, capacity: 1, length: 1, width, position: 0, dtype };
-    const kernel = backend.fused?.kvAppend;
-    if (kernel === undefined || kernel.supports(descriptor) === false) return false;
-    const row = (of: Tensor): Operand => ({ ...denseOperand(of), rowStride: width, shape: [1, 1, width] });
-    kernel.forward({ cache: row(this), update: row(source) }, descriptor);
-    return true;
   }
 
   /** Throws DisposedError once the tensor has been freed. */

@@ -1,4 +1,5 @@
 import * as t from "@mamba-ts/tensor";
+import { canSampleInto, sampleInto } from "@mamba-ts/tensor/capture";
 import { build, type Numbers, type OpCase } from "../case.js";
 
 const adam = { lr: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-8, gradScale: 0.7 };
@@ -138,7 +139,7 @@ function sampleIntoCase(options: Omit<t.SampleOptions, "counter">, vocab = 37): 
       const logprobs: t.Tensor[] = [];
       for (let i = 0; i < draws; i++) {
         // A composition draws by the host's counter alone.
-        if (options.temperature !== 0 && !t.canSampleInto(backend, [batch, vocab], options)) {
+        if (!canSampleInto(logits!, options)) {
           const rows = counters.map((c, b) => {
             const one = t.sample(logits!, { ...options, counter: c + i });
             return { token: t.slice(one.token, 0, b, b + 1), logprob: t.slice(one.logprob, 0, b, b + 1) };
@@ -157,7 +158,7 @@ function sampleIntoCase(options: Omit<t.SampleOptions, "counter">, vocab = 37): 
           );
           continue;
         }
-        logprobs.push(t.sampleInto(logits!, { token, counter }, options));
+        logprobs.push(sampleInto(logits!, { token, counter }, options));
         drawn.push(t.copy(token));
       }
       return { token: t.concat(drawn, 0), logprob: t.concat(logprobs, 0) };

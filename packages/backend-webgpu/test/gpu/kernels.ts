@@ -2,7 +2,6 @@
 import { Mamba } from "@mamba-ts/mamba";
 import {
   attention,
-  capture,
   cast,
   concat,
   copy,
@@ -17,6 +16,7 @@ import {
   tensor,
   valueAndGrad,
 } from "@mamba-ts/tensor";
+import { capture } from "@mamba-ts/tensor/capture";
 import { AdamW, languageModelLoss } from "@mamba-ts/train";
 import type { WebGpuBuf } from "../../src/storage.js";
 import { drawQuickly, openFused } from "./open.js";

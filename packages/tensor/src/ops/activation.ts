@@ -30,14 +30,16 @@ function activate(op: string, kind: ActivationDescriptor["kind"], x: Tensor, wid
 }
 
 /** x times the normal distribution's cumulative function, the exact form (arXiv:1606.08415). Any shape. */
-export const gelu: (x: Tensor) => Tensor = scoped((x) => activate("gelu", "gelu", x, x.shape.at(-1) ?? 1));
+export const gelu: (x: Tensor) => Tensor = /* @__PURE__ */ scoped((x) =>
+  activate("gelu", "gelu", x, x.shape.at(-1) ?? 1),
+);
 
 /**
  * Gated linear unit (arXiv:1612.08083): a sigmoid(b) of the last axis' halves a and b.
  * @param x - [..., 2 width]  @returns [..., width]
  * @throws ShapeError if the last axis is odd
  */
-export const glu: (x: Tensor) => Tensor = scoped((x) => {
+export const glu: (x: Tensor) => Tensor = /* @__PURE__ */ scoped((x) => {
   const width = (x.shape.at(-1) ?? 1) / 2;
   if (!Number.isInteger(width)) throw new ShapeError(`glu: the last axis of ${show(x.shape)} has no halves`);
   return activate("glu", "glu", x, width);

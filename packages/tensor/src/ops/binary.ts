@@ -63,7 +63,7 @@ export const maximum = (a: TensorOrNumber, b: TensorOrNumber): Tensor =>
 export const minimum = (a: TensorOrNumber, b: TensorOrNumber): Tensor =>
   binary("min", a, b, (g, x, z) => [() => where(compare("le", x, z), g, 0), () => where(compare("gt", x, z), g, 0)]);
 /** log(exp(a) + exp(b)) without overflow. */
-export const logAddExp: (a: Tensor, b: Tensor) => Tensor = scoped((a, b) => {
+export const logAddExp: (a: Tensor, b: Tensor) => Tensor = /* @__PURE__ */ scoped((a, b) => {
   const top = maximum(a, b);
   return add(top, log(add(exp(sub(a, top)), exp(sub(b, top)))));
 });

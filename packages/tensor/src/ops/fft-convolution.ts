@@ -103,7 +103,7 @@ export function fastFftLength(n: number): number {
  * @returns [batch, length, channels, heads]
  * @throws InvalidArgumentError for an empty sequence or kernel, or a size that does not hold them
  */
-export const fftConvolution = scoped(function fftConvolution(
+export const fftConvolution = /* @__PURE__ */ scoped(function fftConvolution(
   u: Tensor,
   kernel: Tensor,
   { size: wanted }: { readonly size?: number } = {},

@@ -80,7 +80,7 @@ export function irfft(y: Tensor, n: number): Tensor {
   return transform("irfft", y, n, true, lead, [Math.floor(n / 2) + 1, 2], [n]);
 }
 
-const transform = scoped(function transform(
+const transform = /* @__PURE__ */ scoped(function transform(
   op: string,
   x: Tensor,
   n: number,

@@ -21,7 +21,7 @@ const definition: FusedDefinition<GatedOutputDescriptor, "y" | "x" | "D" | "z", 
  * (y + D x) silu(z): the skip connection and the gate of a Mamba block; either part may be left out.
  * @param args - y, x?, z? [..., channels]; D? [channels], which needs x
  */
-export const gatedOutput = scoped(function gatedOutput({
+export const gatedOutput = /* @__PURE__ */ scoped(function gatedOutput({
   y,
   x,
   D,

@@ -44,7 +44,7 @@ export function scatterAdd(shape: Shape, indices: Tensor, updates: Tensor, axisO
 }
 
 /** Element `indices[r]` of each row r: x [rows, n], indices int32 [rows] -> [rows]. */
-export const pick = scoped(function pick(x: Tensor, indices: Tensor): Tensor {
+export const pick = /* @__PURE__ */ scoped(function pick(x: Tensor, indices: Tensor): Tensor {
   if (x.shape.length !== 2 || indices.shape.length !== 1 || indices.shape[0] !== x.shape[0])
     throw new ShapeError(`pick: x ${show(x.shape)} and indices ${show(indices.shape)} are not [rows, n] and [rows]`);
   const hit = compare("eq", range(x.backend, 0, x.shape[1]!), unsqueeze(indices, 1)); // [rows, n]

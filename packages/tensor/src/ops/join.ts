@@ -36,7 +36,7 @@ export function concat(xs: readonly Tensor[], axisOrNegative: number): Tensor {
 }
 
 /** Joins along a new axis. */
-export const stack = scoped(function stack(xs: readonly Tensor[], axis: number): Tensor {
+export const stack = /* @__PURE__ */ scoped(function stack(xs: readonly Tensor[], axis: number): Tensor {
   expectSome("stack", xs);
   const rank = xs[0]!.shape.length;
   const at = axis < 0 ? axis + rank + 1 : axis;

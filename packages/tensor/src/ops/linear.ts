@@ -27,7 +27,7 @@ const definition: FusedDefinition<LinearDescriptor, "x" | "weight" | "bias", "y"
  * @param options - bias? [outFeatures]; out: dtype of y, x's by default
  * @returns [..., outFeatures]
  */
-export const linear = scoped(function linear(
+export const linear = /* @__PURE__ */ scoped(function linear(
   x: Tensor,
   weight: Tensor,
   { bias, out }: { readonly bias?: Tensor | undefined; readonly out?: FloatDType } = {},

@@ -68,13 +68,18 @@ export interface NormResult {
 }
 
 /** Root mean square norm over the last axis (arXiv:1910.07467), y = s / sqrt(mean(s^2) + eps) * weight with s = x + residual. */
-export const rmsNorm = scoped(function rmsNorm({ x, weight, residual, eps }: NormArguments): NormResult {
+export const rmsNorm = /* @__PURE__ */ scoped(function rmsNorm({
+  x,
+  weight,
+  residual,
+  eps,
+}: NormArguments): NormResult {
   const { descriptor, flat } = describe("rmsNorm", { x, weight, residual }, eps);
   return unflatten(x, dispatch(rmsDefinition, { x: flat(x), weight, residual: flat(residual) }, descriptor));
 });
 
 /** Layer norm over the last axis (arXiv:1607.06450), with biased variance. */
-export const layerNorm = scoped(function layerNorm({
+export const layerNorm = /* @__PURE__ */ scoped(function layerNorm({
   x,
   weight,
   bias,

@@ -19,7 +19,11 @@ function flatten(x: Tensor): Tensor {
 }
 
 /** Sum over one axis, or over everything (a scalar). */
-export const sum = scoped(function sum(x: Tensor, axis?: number, { keepDims = false }: ReduceOptions = {}): Tensor {
+export const sum = /* @__PURE__ */ scoped(function sum(
+  x: Tensor,
+  axis?: number,
+  { keepDims = false }: ReduceOptions = {},
+): Tensor {
   if (axis === undefined) return sum(flatten(x), 0);
   const a = resolveAxis("sum", axis, x.shape.length);
   const y = run(
@@ -34,13 +38,17 @@ export const sum = scoped(function sum(x: Tensor, axis?: number, { keepDims = fa
 });
 
 /** Mean over one axis, or over everything. */
-export const mean = scoped(function mean(x: Tensor, axis?: number, options?: ReduceOptions): Tensor {
+export const mean = /* @__PURE__ */ scoped(function mean(x: Tensor, axis?: number, options?: ReduceOptions): Tensor {
   const n = axis === undefined ? x.size : x.shape[resolveAxis("mean", axis, x.shape.length)]!;
   return mul(sum(x, axis, options), 1 / n);
 });
 
 /** Maximum over one axis, or over everything; equal maxima share the gradient. */
-export const max = scoped(function max(x: Tensor, axis?: number, { keepDims = false }: ReduceOptions = {}): Tensor {
+export const max = /* @__PURE__ */ scoped(function max(
+  x: Tensor,
+  axis?: number,
+  { keepDims = false }: ReduceOptions = {},
+): Tensor {
   if (axis === undefined) return max(flatten(x), 0);
   const a = resolveAxis("max", axis, x.shape.length);
   const y = run(
@@ -76,7 +84,11 @@ export const argMax = (x: Tensor, axis: number): Tensor => argReduce("max", x, a
 export const argMin = (x: Tensor, axis: number): Tensor => argReduce("min", x, axis);
 
 /** log(sum(exp(x))) over an axis, without overflow. A row of -Infinity gives -Infinity. */
-export const logSumExp = scoped(function logSumExp(x: Tensor, axis: number, options: ReduceOptions = {}): Tensor {
+export const logSumExp = /* @__PURE__ */ scoped(function logSumExp(
+  x: Tensor,
+  axis: number,
+  options: ReduceOptions = {},
+): Tensor {
   const top = shift(x, axis);
   const y = log(sum(exp(sub(x, top)), axis, { keepDims: true }));
   const out = sub(y, mul(top, -1));
@@ -89,7 +101,7 @@ export const logSumExp = scoped(function logSumExp(x: Tensor, axis: number, opti
 });
 
 /** exp(x) / sum(exp(x)) over an axis. */
-export const softmax = scoped(function softmax(x: Tensor, axis: number): Tensor {
+export const softmax = /* @__PURE__ */ scoped(function softmax(x: Tensor, axis: number): Tensor {
   const e = exp(sub(x, shift(x, axis)));
   return div(e, sum(e, axis, { keepDims: true }));
 });

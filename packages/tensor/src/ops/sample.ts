@@ -1,12 +1,12 @@
-import { type Backend, InvalidArgumentError, type SampleDescriptor, UnsupportedError } from "@mamba-ts/backend";
+import { type Backend, InvalidArgumentError, type SampleDescriptor } from "@mamba-ts/backend";
 import { fromHost } from "../create.js";
 import { kernelFor, reportDispatch, withNamedOperands, wrap } from "../dispatch.js";
 import { randomWords } from "../philox.js";
-import { refuseOnTape, withoutRecording } from "../recorder.js";
-import { commonBackend, expectFloat, expectInt } from "../run.js";
+import { withoutRecording } from "../recorder.js";
+import { commonBackend, expectFloat } from "../run.js";
 import { scope } from "../scope.js";
-import { expectRank, expectShape } from "../shape.js";
-import { Tensor } from "../tensor.js";
+import { expectRank } from "../shape.js";
+import type { Tensor } from "../tensor.js";
 import { add, compare, mul, sub } from "./binary.js";
 import { pick } from "./gather.js";
 import { argMax, logSumExp, max, softmax, sum } from "./reduce.js";
@@ -36,91 +36,20 @@ export interface SampleResult {
 
 /** Draws one token per row of logits [batch, vocab]. Temperature first, then top-k, top-p and min-p, each on what the former left, renormalised. */
 export function sample(logits: Tensor, options: SampleOptions = {}): SampleResult {
-  const op = "sample";
-  const backend = commonBackend(op, [logits]);
-  expectFloat(op, logits, "logits");
-  const [batch, vocab] = expectRank(op, "logits", logits.shape, ["batch", "vocab"]) as [number, number];
-  const descriptor = describe(batch, vocab, options);
-  const kernel = kernelFor(backend, op, descriptor);
-  reportDispatch(op, "forward", kernel === undefined ? "composed" : "fused");
+  const [backend, descriptor] = describe(logits, options);
+  const kernel = kernelFor(backend, "sample", descriptor);
+  reportDispatch("sample", "forward", kernel === undefined ? "composed" : "fused");
   return withoutRecording(() => {
     if (kernel === undefined) return scope(() => composed(cast(logits, "float32"), descriptor));
     const { outputs } = withNamedOperands(["logits"], [logits], kernel.strided, (operands) =>
       kernel.op.forward(operands, descriptor, { save: false }),
     );
+    const shape = [descriptor.batch];
     const { token, logprob } = wrap(backend, outputs, {
-      token: { shape: [batch], dtype: "int32" },
-      logprob: { shape: [batch], dtype: "float32" },
+      token: { shape, dtype: "int32" },
+      logprob: { shape, dtype: "float32" },
     });
     return { token: token!, logprob: logprob! };
-  });
-}
-
-/** What a chain of draws keeps on the device, so that a captured step can go on with it. */
-export interface DrawState {
-  /** int32 [batch]: the tokens drawn last. */
-  readonly token: Tensor;
-  /** int32 [batch], unsigned: the random counter of each row's next draw. */
-  readonly counter: Tensor;
-}
-
-/**
- * Draws one token per row of logits [batch, vocab] as `sample` does with `counter`, in place: the tokens go where `state.token` lies, and
- * every counter goes up by one. The way to draw inside `capture`, where a counter from the host would be the same in every replay.
- * Throws UnsupportedError where the backend has no kernel for it: ask `canSampleInto` first.
- * @returns [batch], float32: the tokens' log-probabilities, as `sample` gives them
- */
-export function sampleInto(logits: Tensor, state: DrawState, options: Omit<SampleOptions, "counter"> = {}): Tensor {
-  const op = "sampleInto";
-  refuseOnTape(op);
-  const { token, counter } = state;
-  const backend = commonBackend(op, [logits, token, counter]);
-  expectFloat(op, logits, "logits");
-  const [batch, vocab] = expectRank(op, "logits", logits.shape, ["batch", "vocab"]) as [number, number];
-  for (const [name, t] of [
-    ["token", token],
-    ["counter", counter],
-  ] as const) {
-    expectInt(op, t, name);
-    expectShape(op, name, t.shape, [batch]);
-    if (!t.isDense) throw new InvalidArgumentError(`${op}: ${name} is a view, and is written where it lies`);
-  }
-  const descriptor = { ...describe(batch, vocab, { ...options, counter: 0 }), inPlace: true };
-  const kernel = kernelFor(backend, "sample", descriptor);
-  reportDispatch("sample", "forward", kernel === undefined ? "composed" : "fused");
-  if (kernel === undefined) return composedInto(logits, state, descriptor);
-  const { outputs } = withNamedOperands(
-    ["logits", "token", "counter"],
-    [logits, token, counter],
-    kernel.strided,
-    (operands) => kernel.op.forward(operands, descriptor, { save: false }),
-  );
-  return Tensor.fromBuffer(backend, outputs["logprob"]!, [batch], "float32");
-}
-
-/** Whether `sampleInto` can draw from such logits on this backend. */
-export function canSampleInto(
-  backend: Backend,
-  [batch, vocab]: readonly [number, number],
-  options: Omit<SampleOptions, "counter"> = {},
-): boolean {
-  return kernelFor(backend, "sample", { ...describe(batch, vocab, options), inPlace: true }) !== undefined;
-}
-
-/** Without noise the counter need not be known here. */
-function composedInto(logits: Tensor, { token, counter }: DrawState, descriptor: SampleDescriptor): Tensor {
-  if (descriptor.temperature > 0)
-    throw new UnsupportedError(
-      `sampleInto: backend ${logits.backend.name} cannot draw by a counter that the device holds`,
-      {
-        hint: "use sample, which takes the counter from the host, or temperature 0",
-      },
-    );
-  return scope(() => {
-    const drawn = composed(cast(logits, "float32"), descriptor);
-    token.assign(drawn.token);
-    counter.assign(add(counter, 1));
-    return drawn.logprob;
   });
 }
 
@@ -138,11 +67,16 @@ export function expectSampleOptions(options: SampleOptions): void {
   demand(Number.isSafeInteger(counter) && counter >= 0, "counter", counter, "an integer in [0, 2^53)");
 }
 
-function describe(batch: number, vocab: number, options: SampleOptions): SampleDescriptor {
+/** What the options ask of logits [batch, vocab], and where those are. */
+export function describe(logits: Tensor, options: SampleOptions, inPlace = false): [Backend, SampleDescriptor] {
+  const op = "sample";
+  expectFloat(op, logits, "logits");
+  const [batch, vocab] = expectRank(op, "logits", logits.shape, ["batch", "vocab"]) as [number, number];
   expectSampleOptions(options);
   if (vocab < 1) throw new InvalidArgumentError(`sample: the vocabulary size is ${vocab}, not positive`);
   const { temperature = 1, topK = 0, topP = 1, minP = 0, seed = 0, counter = 0 } = options;
-  return { batch, vocab, temperature, topK: topK >= vocab ? 0 : topK, topP, minP, seed, counter, inPlace: false };
+  const kept = topK >= vocab ? 0 : topK;
+  return [commonBackend(op, [logits]), { batch, vocab, temperature, topK: kept, topP, minP, seed, counter, inPlace }];
 }
 
 function composed(logits: Tensor, d: SampleDescriptor): SampleResult {

@@ -47,7 +47,9 @@ export interface SelectiveScanResult {
  * h[t] = exp(d[t] A) h[t-1] + d[t] B[t] x[t];  y[t] = (C[t] . h[t] + D x[t]) silu(z[t]).
  * Throws ShapeError or DTypeError naming the argument. A, D, deltaBias and the states are float32 at least.
  */
-export const selectiveScan = scoped(function selectiveScan(args: SelectiveScanArguments): SelectiveScanResult {
+export const selectiveScan = /* @__PURE__ */ scoped(function selectiveScan(
+  args: SelectiveScanArguments,
+): SelectiveScanResult {
   const descriptor = describe(args);
   const { x, delta, A, B, C, D, z, deltaBias, initialState, marks } = args;
   const run = (given: Omit<SelectiveScanArguments, "softplus">, d: SelectiveScanDescriptor): SelectiveScanResult =>

@@ -52,9 +52,9 @@ export const erf = (x: Tensor): Tensor =>
   unary("erf", x, "x", (g) => mul(g, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI))));
 
 /** x sigmoid(x) (arXiv:1702.03118). */
-export const silu: (x: Tensor) => Tensor = scoped((x) => mul(x, sigmoid(x)));
+export const silu: (x: Tensor) => Tensor = /* @__PURE__ */ scoped((x) => mul(x, sigmoid(x)));
 /** max(x, 0) */
-export const relu: (x: Tensor) => Tensor = scoped((x) => where(compare("gt", x, 0), x, 0));
+export const relu: (x: Tensor) => Tensor = /* @__PURE__ */ scoped((x) => where(compare("gt", x, 0), x, 0));
 /** Converts the dtype; the gradient is converted back. Returns `x` itself where nothing changes. */
 export function cast(x: Tensor, to: Tensor["dtype"]): Tensor {
   if (x.dtype === to) return x;

@@ -1,6 +1,6 @@
 // sample — draws one token a row: temperature, then top-k, top-p and min-p, then the largest of score + Gumbel noise; a workgroup a row
 //
-// The thresholds of top-k and top-p are found by bisection over the bits of the scores, ordered as integers: exact, without sorting.
+// The thresholds of top-k and top-p are found by search over the bits of the scores, ordered as integers: exact, without sorting.
 // Noise: Philox4x32-10 (Salmon et al., SC 2011) with counter (index / 4, counter) and key seed, as the host makes it.
 // in_place: each row has its own counter, which goes up by one, so that a replayed draw goes on.
 // #include "../common/grid.wgsl"
@@ -18,6 +18,8 @@ struct Params {
 var<workgroup> champions: array<vec2u, THREADS>;
 var<workgroup> finalists: array<vec2u, THREADS / 16u>;
 var<workgroup> drawn: vec2u;
+var<workgroup> tree4: array<vec4f, THREADS>;
+var<workgroup> branches4: array<vec4f, THREADS / 16u>;
 
 fn multiply_high(a: u32, b: u32) -> u32 {
   let a_low = a & 0xffffu;
@@ -76,17 +78,7 @@ fn eight(base: u32, v: u32) -> array<f32, 8> {
   for (var k = 0u; k < 8u; k++) { x[k] = logits[base + min(v + k * THREADS, p.vocab - 1u)]; }
   return x;
 }
-// How many of a thread's logits have a key of at least `least`, or what their probabilities over the largest one's come to.
-fn count_from(least: u32, base: u32, lid: u32) -> f32 {
-  var count = 0.0;
-  for (var v = lid; v < p.vocab; v += 8u * THREADS) {
-    let x = eight(base, v);
-    for (var k = 0u; k < 8u; k++) {
-      if (v + k * THREADS < p.vocab && order(x[k]) >= least) { count += 1.0; }
-    }
-  }
-  return count;
-}
+// What the probabilities over the largest one's of a thread's logits with a key of at least `least` come to.
 fn mass_from(least: u32, largest: f32, temperature: f32, base: u32, lid: u32) -> f32 {
   var mass = 0.0;
   for (var v = lid; v < p.vocab; v += 8u * THREADS) {
@@ -96,6 +88,50 @@ fn mass_from(least: u32, largest: f32, temperature: f32, base: u32, lid: u32) ->
     }
   }
   return mass;
+}
+// As sum_of_all.
+fn sums_of_all(value: vec4f, lid: u32) -> vec4f {
+  tree4[lid] = value;
+  workgroupBarrier();
+  if (lid < THREADS / 16u) {
+    var sum = vec4f(0.0);
+    for (var k = 0u; k < 16u; k++) { sum += tree4[16u * lid + k]; }
+    branches4[lid] = sum;
+  }
+  workgroupBarrier();
+  var total = vec4f(0.0);
+  for (var k = 0u; k < THREADS / 16u; k++) { total += branches4[k]; }
+  return total;
+}
+// The largest key in [from_key, to_key] from which on the logits are worth `wanted`, in number or in mass; those from `from_key` on are. Seven keys
+// between are tried in one pass.
+fn search(from_key: u32, to_key: u32, wanted: f32, largest: f32, is_mass: bool, base: u32, lid: u32) -> u32 {
+  var low = from_key;
+  var high = to_key;
+  for (var round = 0u; round < 11u; round++) {
+    let range = high - low;
+    let stride = range / 8u + 1u;
+    let near = stride * vec4u(1u, 2u, 3u, 4u);
+    let far = stride * vec4u(5u, 6u, 7u, 7u);
+    var own_near = vec4f(0.0);
+    var own_far = vec4f(0.0);
+    for (var v = lid; v < p.vocab; v += 8u * THREADS) {
+      let x = eight(base, v);
+      for (var k = 0u; k < 8u; k++) {
+        let key = order(x[k]);
+        if (v + k * THREADS >= p.vocab || key < low) { continue; }
+        let own = vec4f(select(1.0, exp((x[k] - largest) / p.temperature), is_mass));
+        own_near += select(vec4f(0.0), own, vec4u(key - low) >= near);
+        own_far += select(vec4f(0.0), own, vec4u(key - low) >= far);
+      }
+    }
+    let is_near = (sums_of_all(own_near, lid) >= vec4f(wanted)) & (near <= vec4u(range));
+    let is_far = (sums_of_all(own_far, lid) >= vec4f(wanted)) & (far <= vec4u(range));
+    let reached = dot(vec4u(is_near), vec4u(1u)) + dot(vec4u(is_far), vec4u(1u, 1u, 1u, 0u));
+    low += reached * stride;
+    high = min(high, low + stride - 1u);
+  }
+  return low;
 }
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lid: u32) {
@@ -124,31 +160,20 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u
   if (p.temperature > 0.0) {
     // The least key that stays; scores are ordered as logits are.
     var least = 0u;
-    if (p.top_k > 0u) {
-      var low = 0u;
-      var high = top.x;
-      for (var bit = 0u; bit < 32u; bit++) {
-        let mid = low + (high - low) / 2u + ((high - low) & 1u);
-        if (sum_of_all(count_from(mid, base, lid), lid) >= f32(p.top_k)) { low = mid; } else { high = max(low, mid - 1u); }
-      }
-      least = low;
-    }
+    if (p.top_k > 0u) { least = search(0u, top.x, f32(p.top_k), largest, false, base, lid); }
     if (p.top_p < 1.0) {
       let wanted = p.top_p * sum_of_all(mass_from(least, largest, p.temperature, base, lid), lid);
-      var low = least;
-      var high = top.x;
-      for (var bit = 0u; bit < 32u; bit++) {
-        let mid = low + (high - low) / 2u + ((high - low) & 1u);
-        if (sum_of_all(mass_from(mid, largest, p.temperature, base, lid), lid) >= wanted) { low = mid; } else { high = max(low, mid - 1u); }
-      }
-      least = low;
+      least = search(least, top.x, wanted, largest, true, base, lid);
     }
     own = vec2u(0u, 0xffffffffu);
-    for (var v = lid; v < p.vocab; v += THREADS) {
-      let l = logits[base + v];
-      if (order(l) < least || exp((l - largest) / p.temperature) < p.min_p) { continue; }
-      let key = order(l / p.temperature + gumbel(random_word(base + v, drawn)));
-      if (key > own.x || own.y == 0xffffffffu) { own = vec2u(key, v); }
+    for (var v = lid; v < p.vocab; v += 8u * THREADS) {
+      let x = eight(base, v);
+      for (var k = 0u; k < 8u; k++) {
+        let at = v + k * THREADS;
+        if (at >= p.vocab || order(x[k]) < least || exp((x[k] - largest) / p.temperature) < p.min_p) { continue; }
+        let key = order(x[k] / p.temperature + gumbel(random_word(base + at, drawn)));
+        if (key > own.x || own.y == 0xffffffffu) { own = vec2u(key, at); }
+      }
     }
     chosen = best_of_all(own, lid).y;
   }

@@ -12,6 +12,7 @@ namespace {
 // Tokens that all channels go through before the next, and channels of a row that are read and written at a time.
 constexpr u32 STEPS = 8, STRIDE = STEPS + 1, RUN = 64;
 // Of the stack of 512 KiB; it stays in the second cache.
+constexpr u32 MOST_STATES = 256;
 constexpr u32 MOST_BYTES = 416 * 1024;
 static_assert(TILE % STEPS == 0);
 
@@ -171,30 +172,36 @@ void channels(const Scan& s, float* y, float* final, float* kept, u32 b, u32 fir
   });
 }
 
-// One channel's states, n at a time: h = a h + u B, and the sum of C h. They are read from `before` (0: zeros) and written to h.
+// One channel's states: h = decay h + u B, and the sum of C h. They are read from `before` (0: zeros) and written to h.
 template <bool whole>
-INLINE float channel_step(u32 state, const float* A, float* h, const float* before, const float* B, const float* C, f4 d, f4 u,
-                          bool logarithmic) {
+INLINE float channel_step(u32 state, const float* decay, float* h, const float* before, const float* B, const float* C, f4 u) {
   f4 sum = {};
   for (u32 n = 0; n < state; n += 4) {
     const u32 count = whole ? 4 : min(4, state - n);
-    f4 a = get(A + n, count);
-    if (logarithmic) a = exp2_normal(at_most(a * splat(LOG2E), splat(128.0f)));
-    const f4 decay = exp2_normal(at_most(d * a, splat(128.0f)));
     const f4 old = before ? get(before + n, count) : f4{};
-    const f4 now = madd(decay, old, u * get(B + n, count));
+    const f4 now = madd(load(decay + n), old, u * get(B + n, count));
     put(h + n, now, count);
     sum = madd(get(C + n, count), now, sum);
   }
   return sum4(sum);
 }
 
-// A few tokens of four channels: states are lanes, and are read and written where they lie.
+// A few tokens of four channels: states are lanes, and are read and written where they lie. The exponentials, long chains of dependent
+// steps, go through in passes of their own: a processor sees only so far ahead.
 template <bool whole>
 void tokens(const Scan& s, float* y, float* final, u32 b, u32 first, bool logarithmic) {
   const u32 lanes = whole ? 4 : lanes_from(first, s.inner), group = s.group(first);
   float* states = final + (b * s.inner + first) * s.state;
   const float* before = s.initial ? s.initial + (b * s.inner + first) * s.state : nullptr;
+  alignas(16) float rates[4][MOST_STATES], decay[4][MOST_STATES];
+  const auto each = [&](auto body) {
+    for (u32 r = 0; r < lanes; r++)
+      for (u32 n = 0; n < s.state; n += 4) body(r, n, whole ? 4 : min(4, s.state - n));
+  };
+  each([&](u32 r, u32 n, u32 count) {
+    const f4 a = get(s.A + (first + r) * s.state + n, count);
+    store(rates[r] + n, logarithmic ? exp2_normal(at_most(a * splat(LOG2E), splat(128.0f))) : a);
+  });
   const auto keep = [&] {
     for (u32 i = 0; i < lanes * s.state; i++) states[i] = before ? before[i] : 0;
     before = states;
@@ -210,12 +217,14 @@ void tokens(const Scan& s, float* y, float* final, u32 b, u32 first, bool logari
     const f4 x = get(s.x.at(row) + first, lanes), step = s.step(s.raw_step(row, first, lanes)), dx = step * x;
     const float *B = s.B.at(row) + group, *C = s.C.at(row) + group;
     const f4 rate = step * splat(logarithmic ? -LOG2E : LOG2E);
+    each([&](u32 r, u32 n, u32) {
+      store(decay[r] + n, exp2_normal(at_most(splat(rate[r]) * load(rates[r] + n), splat(128.0f))));
+    });
     f4 out = {};
-#pragma clang loop unroll(full)
-    for (u32 r = 0; r < 4; r++)
+    ALL_OF for (u32 r = 0; r < 4; r++)
       if (whole || r < lanes)
-        out[r] = channel_step<whole>(s.state, s.A + (first + r) * s.state, states + r * s.state,
-                                     before ? before + r * s.state : nullptr, B, C, splat(rate[r]), splat(dx[r]), logarithmic);
+        out[r] = channel_step<whole>(s.state, decay[r], states + r * s.state, before ? before + r * s.state : nullptr, B, C,
+                                     splat(dx[r]));
     before = states;
     if (s.D) out = madd(get(s.D + first, lanes), x, out);
     if (s.z.data) out *= silu(get(s.z.at(row) + first, lanes));

@@ -177,7 +177,6 @@ template <class T, int W, int UNROLL> __device__ __forceinline__ void ringBackwa
           }
           tile.carry[n][lane] = gh;
           tile.gA[n][lane] = gA;
-          __syncwarp();
           barrierArrive(to + n * 8);
 #pragma unroll
           for (int q = 0; q < K / 8; q++) tile.quads[w][i * 2 + q][lane] = make_float4(d[q][0], d[q][1], d[q][2], d[q][3]);

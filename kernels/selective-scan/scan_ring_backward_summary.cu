@@ -104,7 +104,6 @@ template <class T, int W, int K> __device__ __forceinline__ void ringBackwardSum
         }
 #pragma unroll
         for (int q = 0; q < G; q++) tile.carry[n0 + q][lane] = gh[q];
-        __syncwarp();
         barrierArrive(to + n0 / G * 8);
       }
     };

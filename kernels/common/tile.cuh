@@ -32,7 +32,7 @@ template <class W, int N, int S, int STAGES, class P, class A, class F>
 __device__ __forceinline__ void tile(const W* x, i64 xStride, const W* weight, int m, int n, int k, char* memory, P warm, A ahead, F put) {
 #if __CUDA_ARCH__ >= 900
   letNext();
-  constexpr int SIZE = 64 * N, OWN = SIZE / S, EACH = OWN / 256, STAGE = (64 + N) * 128, TILES = N / 16;
+  constexpr int SIZE = 64 * N, OWN = SIZE / S, EACH = OWN / 256, STAGE = (64 + N) * 128, PAIRS = N / 32;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = blockIdx.x % S;
   const int n0 = (int)(blockIdx.x / S) * N, m0 = blockIdx.y * 64, all = k / 64, first = all * rank / S, count = all * (rank + 1) / S - first;
   const unsigned base = sharedAddress(memory);
@@ -67,10 +67,10 @@ __device__ __forceinline__ void tile(const W* x, i64 xStride, const W* weight, i
     if (s < count) loadRows(s, first + s);
     commit();
   }
-  // Warp w: 16 rows from 16 (w % 4), N / 2 columns from w / 4 of them.
-  const int group = lane / 8, in = lane % 8;
-  const int rowA = warp % 4 * 16 + group % 2 * 8 + in, rowB = warp / 4 * (N / 2) + group / 2 * 8 + in;
-  float sums[TILES][4] = {};
+  // A warp takes 32 rows, N / 2 columns, and every other 32 elements of k.
+  const int group = lane / 8, in = lane % 8, half = warp / 4, down = warp % 2 * 32, across = warp / 2 % 2 * (N / 2);
+  const int rowA = down + group % 2 * 8 + in, rowB = across + group / 2 * 8 + in;
+  float sums[2][2 * PAIRS][4] = {};
   for (int i = 0; i < count; i++) {
     asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 1) : "memory");
     __syncthreads();
@@ -81,38 +81,44 @@ __device__ __forceinline__ void tile(const W* x, i64 xStride, const W* weight, i
     commit();
     const unsigned stage = base + i % STAGES * STAGE;
 #pragma unroll
-    for (int step = 0; step < 4; step++) {
-      unsigned a[4];
-      loadMatrices(a, stage + rowA * 128 + (((2 * step + group / 2) ^ in) << 4));
+    for (int step = 0; step < 2; step++) {
+      const int at = 2 * (2 * half + step);
+      unsigned a[2][4], b[PAIRS][4];
 #pragma unroll
-      for (int j = 0; j < TILES / 2; j++) {
-        unsigned b[4];
-        loadMatrices(b, stage + 8192 + (rowB + 16 * j) * 128 + (((2 * step + group % 2) ^ in) << 4));
-        mma<W>(sums[2 * j], a[0], a[1], a[2], a[3], b[0], b[1]);
-        mma<W>(sums[2 * j + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
-      }
+      for (int i = 0; i < 2; i++) loadMatrices(a[i], stage + (rowA + 16 * i) * 128 + (((at + group / 2) ^ in) << 4));
+#pragma unroll
+      for (int j = 0; j < PAIRS; j++) loadMatrices(b[j], stage + 8192 + (rowB + 16 * j) * 128 + (((at + group % 2) ^ in) << 4));
+#pragma unroll
+      for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int j = 0; j < PAIRS; j++) {
+          mma<W>(sums[i][2 * j], a[i][0], a[i][1], a[i][2], a[i][3], b[j][0], b[j][1]);
+          mma<W>(sums[i][2 * j + 1], a[i][0], a[i][1], a[i][2], a[i][3], b[j][2], b[j][3]);
+        }
     }
   }
   asm volatile("cp.async.wait_all;" ::: "memory");
   __syncthreads();
   float* parts = (float*)memory;
 #pragma unroll
-  for (int j = 0; j < TILES; j++)
+  for (int i = 0; i < 2; i++)
 #pragma unroll
-    for (int h = 0; h < 2; h++)
-      *(float2*)(parts + (warp % 4 * 16 + 8 * h + lane / 4) * N + warp / 4 * (N / 2) + 8 * j + 2 * (lane % 4)) =
-          make_float2(sums[j][2 * h], sums[j][2 * h + 1]);
+    for (int j = 0; j < 2 * PAIRS; j++)
+#pragma unroll
+      for (int h = 0; h < 2; h++)
+        *(float2*)(parts + half * SIZE + (down + 16 * i + 8 * h + lane / 4) * N + across + 8 * j + 2 * (lane % 4)) =
+            make_float2(sums[i][j][2 * h], sums[i][j][2 * h + 1]);
   if (S == 1) __syncthreads();
   else clusterArrive(), clusterWait();
   float joined[EACH];
 #pragma unroll
   for (int e = 0; e < EACH; e++) {
     const int at = rank * OWN + threadIdx.x + 256 * e;
-    if (S == 1) joined[e] = parts[at];
+    if (S == 1) joined[e] = parts[at] + parts[SIZE + at];
     else {
       joined[e] = 0;
 #pragma unroll
-      for (int r = 0; r < S; r++) joined[e] += loadFrom(base + 4 * at, r);
+      for (int r = 0; r < S; r++) joined[e] += loadFrom(base + 4 * at, r) + loadFrom(base + 4 * (SIZE + at), r);
     }
   }
   // Nobody leaves while others read what is his.

@@ -40,8 +40,8 @@ template <class W, int B> __device__ void inProject(const Step& s) {
   else s.z[b * s.dInner + row - s.dInner] = own;
 }
 
-// One sequence, rows of up to 32 PACKS 16-byte packs: a warp takes a channel's row of each half, and normalises the stream by itself, so that nothing
-// waits for other warps.
+// One sequence and an RMS norm, rows of up to 32 PACKS 16-byte packs: a warp takes a channel's row of each half, and normalises the stream by itself, so
+// that nothing waits for other warps. The norm's scale comes last: its sum is on the way beside the products'.
 template <class W, int PACKS> __device__ void inProjectOne(const Step& s) {
   constexpr int COUNT = Pack<W>::COUNT;
   const int lane = threadIdx.x % 32, width = (int)s.dModel;
@@ -70,7 +70,7 @@ template <class W, int PACKS> __device__ void inProjectOne(const Step& s) {
   // Lane k holds the k-th of the past inputs and its weight. The kernel before may be the one that wrote them.
   const bool isConv = lane < kept && kept <= 31;
   const float past = isConv ? s.convIn[(i64)lane * s.dInner + c] : 0.0f;
-  float v[PACKS][COUNT], mean = 0, squares = 0;
+  float squares[4] = {}, sums[2][4] = {};
 #pragma unroll
   for (int k = 0; k < PACKS; k++)
     if ((lane + 32 * k) * COUNT < width)
@@ -82,33 +82,24 @@ template <class W, int PACKS> __device__ void inProjectOne(const Step& s) {
           const float4 more = *(const float4*)(s.update + at);
           p.x += more.x, p.y += more.y, p.z += more.z, p.w += more.w;
         }
-        v[k][j] = p.x, v[k][j + 1] = p.y, v[k][j + 2] = p.z, v[k][j + 3] = p.w;
-        mean += (p.x + p.y) + (p.z + p.w);
-      }
-  mean = s.centred ? warpSum(mean) / width : 0.0f;
-#pragma unroll
-  for (int k = 0; k < PACKS; k++)
-    if ((lane + 32 * k) * COUNT < width)
-#pragma unroll
-      for (int j = 0; j < COUNT; j++) squares += (v[k][j] - mean) * (v[k][j] - mean);
-  const float scale = rsqrtf(warpSum(squares) / width + (float)s.normEps);
-  float sums[2] = {};
-#pragma unroll
-  for (int k = 0; k < PACKS; k++)
-    if ((lane + 32 * k) * COUNT < width)
-#pragma unroll
-      for (int j = 0; j < COUNT / 4; j++) {
-        const int at = (lane + 32 * k) * COUNT + 4 * j;
-        const float4 own = IS_SHORT ? norm[IS_SHORT ? k : 0][j] : *(const float4*)(s.normWeight + at);
-        const float factors[4] = {own.x, own.y, own.z, own.w};
+        const float4 own = IS_SHORT ? norm[IS_SHORT ? k : 0][j / 4] : *(const float4*)(s.normWeight + at);
+        const float v[4] = {p.x, p.y, p.z, p.w}, factors[4] = {own.x, own.y, own.z, own.w};
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-          const float n = (v[k][4 * j + i] - mean) * scale * factors[i] + (s.normBias ? s.normBias[at + i] : 0.0f);
-          sums[0] += widen(weights[0][k].values[4 * j + i]) * n;
-          sums[1] += widen(weights[1][k].values[4 * j + i]) * n;
+          const float n = v[i] * factors[i];
+          squares[i] += v[i] * v[i];
+#pragma unroll
+          for (int h = 0; h < 2; h++) sums[h][i] += widen(weights[h][k].values[j + i]) * n;
         }
       }
-  const float x = warpSum(sums[0]) + (s.inBias ? s.inBias[c] : 0.0f), z = warpSum(sums[1]) + (s.inBias ? s.inBias[c + s.dInner] : 0.0f);
+  const float scale = rsqrtf(warpSum((squares[0] + squares[1]) + (squares[2] + squares[3])) / width + (float)s.normEps);
+  float both[2];
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    both[h] = scale * warpSum((sums[h][0] + sums[h][1]) + (sums[h][2] + sums[h][3]));
+    if (s.inBias) both[h] += s.inBias[c + h * s.dInner];
+  }
+  const float x = both[0], z = both[1];
   const float next = __shfl_down_sync(~0u, past, 1);
   if (isConv) s.convOut[(i64)lane * s.dInner + c] = lane == kept - 1 ? x : next;
   const float sum = warpSum(lane <= kept ? tap * (lane == kept ? x : past) : 0.0f) + convBias;
@@ -347,7 +338,7 @@ template <class W> __device__ void advanceQuads(const Step& s) {
     advance<W, G, STATES, ROWS>(s);                                                                     \
   }
 #define ONE(name, W, PACKS) \
-  extern "C" __global__ void __launch_bounds__(128) step_in_project_one_##PACKS##_##name(Step s) { inProjectOne<W, PACKS>(s); }
+  extern "C" __global__ void __launch_bounds__(128, 5) step_in_project_one_##PACKS##_##name(Step s) { inProjectOne<W, PACKS>(s); }
 #define KERNELS(name, W)                                                             \
   FEW(name, W, 1)                                                                    \
   FEW(name, W, 4)                                                                    \

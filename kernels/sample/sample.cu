@@ -125,6 +125,34 @@ extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, i
   }
 }
 
+// The first of the largest of a part's logits: without noise their order is that of integers, and needs no float64.
+template <int N> __device__ Candidate largestOfAll(const float (&own)[N], i64 from, i64 vocab, u32* scratch) {
+  u32 key = 0, at = ~0u;
+  // -0 and 0 are equal.
+#pragma unroll
+  for (int k = 0; k < N; k++)
+    if (from + threadIdx.x + 256 * k < vocab) key = max(key, order(own[k] + 0.0f));
+  key = __reduce_max_sync(~0u, key);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = key;
+  __syncthreads();
+  for (int w = 0; w < blockDim.x / 32; w++) key = max(key, scratch[w]);
+  float score = 0;
+#pragma unroll
+  for (int k = N - 1; k >= 0; k--) {
+    const i64 v = from + threadIdx.x + 256 * k;
+    if (v < vocab && order(own[k] + 0.0f) == key) at = (u32)v, score = own[k];
+  }
+  const u32 first = __reduce_min_sync(~0u, at);
+  score = __shfl_sync(~0u, score, __ffs(__ballot_sync(~0u, at == first)) - 1);
+  if (threadIdx.x % 32 == 0) scratch[32 + 2 * (threadIdx.x / 32)] = first, scratch[33 + 2 * (threadIdx.x / 32)] = __float_as_uint(score);
+  __syncthreads();
+  u32 best = ~0u;
+  for (int w = 0; w < blockDim.x / 32; w++)
+    if (scratch[32 + 2 * w] < best) best = scratch[32 + 2 * w], score = __uint_as_float(scratch[33 + 2 * w]);
+  return {(double)score, (int)best};
+}
+
 // Without top-k, top-p and min-p: blockIdx.x takes a part of a row, then a block a row joins the parts in order.
 constexpr int PART = 2048;
 struct alignas(8) Part {
@@ -147,15 +175,14 @@ extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logi
     const i64 v = from + threadIdx.x + 256 * k;
     own[k] = v < vocab ? logits[base + v] : -INFINITY;
     top = fmaxf(top, own[k]);
-    if (v >= vocab) continue;
-    best = better(best, {temperature > 0 ? own[k] / temperature + gumbel(randomWord(base + v, seed, stream)) : (double)own[k], (int)v});
+    if (v < vocab && temperature > 0) best = better(best, {own[k] / temperature + gumbel(randomWord(base + v, seed, stream)), (int)v});
   }
   top = blockMax(top, sums);
   float mass = 0;
 #pragma unroll
   for (int k = 0; k < PART / 256; k++) mass += own[k] == -INFINITY ? 0.0f : expf(own[k] - top);
   mass = blockSum(mass, sums);
-  best = bestOfAll(best, champions);
+  best = temperature > 0 ? bestOfAll(best, champions) : largestOfAll(own, from, vocab, (u32*)champions);
   if (threadIdx.x == 0) parts[blockIdx.y * (i64)gridDim.x + blockIdx.x] = {best.score, best.at, top, mass};
 }
 extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logits, const Part* parts, int* token, float* logprob, u32* counters, i64 vocab,

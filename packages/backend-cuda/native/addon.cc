@@ -161,7 +161,7 @@ class Device : public Napi::ObjectWrap<Device> {
     return Napi::Number::New(info.Env(), modules_.size() - 1);
   }
 
-  // (module, name, bytes of shared memory that launches may ask for) -> function
+  // (module, name, bytes of shared memory that launches may ask for, percent of the on-chip memory to be shared memory or -1) -> function
   Napi::Value Find(const Napi::CallbackInfo& info) {
     const std::string name = info[1].As<Napi::String>();
     CUfunction function = nullptr;
@@ -170,6 +170,8 @@ class Device : public Napi::ObjectWrap<Device> {
     if (failed(info.Env(), result, ("cuModuleGetFunction of " + name).c_str())) return info.Env().Undefined();
     if (natural(info[2]) > 48 * 1024 && failed(info.Env(), driver.FuncSetAttribute(function, 8, natural(info[2])), "cuFuncSetAttribute"))
       return info.Env().Undefined();
+    const int carveout = static_cast<int>(integer(info[3]));
+    if (carveout >= 0 && failed(info.Env(), driver.FuncSetAttribute(function, 9, carveout), "cuFuncSetAttribute")) return info.Env().Undefined();
     functions_.push_back(function);
     return Napi::Number::New(info.Env(), functions_.size() - 1);
   }

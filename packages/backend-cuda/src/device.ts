@@ -17,6 +17,12 @@ type Extent = readonly [number, number?, number?];
 /** Room for cuBLASLt; what Hopper's kernels ask for. */
 const WORKSPACE = 32 * 2 ** 20;
 
+/**
+ * Files of the kernels that wait for one another while they run (kernels/common/chain.cuh). All of them have as much shared memory as there is: a
+ * multiprocessor divides its memory anew only when nothing runs on it, so that kernels which ask for different parts cannot overlap.
+ */
+const CHAINED: ReadonlySet<string> = new Set(["mamba_step", "mamba_step_many", "matvec"]);
+
 /** One GPU: its memory, and kernels by the names they have in /kernels. */
 export class CudaDevice {
   readonly memory: CudaMemory;
@@ -85,7 +91,7 @@ export class CudaDevice {
       module = this.native.load(kernelImage(this.options.folder, file));
       this.#modules.set(file, module);
     }
-    const fn = this.native.find(module, kernel, sharedBytes);
+    const fn = this.native.find(module, kernel, sharedBytes, CHAINED.has(file) ? 100 : -1);
     this.#functions.set(key, fn);
     return fn;
   }

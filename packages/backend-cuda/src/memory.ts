@@ -13,6 +13,8 @@ import type { NativeDevice } from "./native.js";
 /** Device memory of one dtype. */
 export class CudaBuf implements Buf {
   freed = false;
+  /** When it was made or last changed where it lies, see `CudaMemory.isSettled`. */
+  changed: number;
   constructor(
     readonly owner: CudaMemory,
     readonly dtype: DType,
@@ -21,7 +23,9 @@ export class CudaBuf implements Buf {
     readonly pointer: number,
     /** Bytes taken, a size that is handed out again. */
     readonly room: number,
-  ) {}
+  ) {
+    this.changed = owner.made;
+  }
 
   get bytesEach(): number {
     return dtypeLayout[this.dtype].bytes;
@@ -33,6 +37,8 @@ export class CudaBuf implements Buf {
 }
 
 const SMALL = 2 ** 20;
+/** More buffers than a chain of waiting kernels makes (kernels/common/chain.cuh). */
+const SETTLED = 32;
 
 /** Sizes are rounded so that few different ones exist: to 512 bytes, to 1/8 of the next power of two above 1 MiB. */
 function roomFor(bytes: number): number {
@@ -50,6 +56,8 @@ export class CudaMemory {
   #liveBytes = 0;
   /** The most bytes that were live at a time, since it was last set. */
   peakBytes = 0;
+  /** Buffers made so far. */
+  made = 0;
   #idleBytes = 0;
   #disposed = false;
   /** Buffers given back while a capture records stay pinned with it. */
@@ -80,6 +88,7 @@ export class CudaMemory {
     const room = roomFor(count * bytes);
     const pointer = room === 0 ? 0 : this.#take(room, count, dtype, isFresh);
     this.#live++;
+    this.made++;
     this.#liveBytes += room;
     this.peakBytes = Math.max(this.peakBytes, this.#liveBytes);
     // 0x7f bytes are NaN in every float format, and a large number in int32.
@@ -131,6 +140,11 @@ export class CudaMemory {
     if (this.#disposed) return;
     if (this.#pinned !== undefined) this.#pinned.push(own);
     else this.#keep(own.room, own.pointer);
+  }
+
+  /** Whether what wrote the buffer has ended when a kernel that is launched early begins: it may read it at once. */
+  isSettled(buf: CudaBuf): boolean {
+    return this.made - buf.changed > SETTLED;
   }
 
   /** The buffer as ours; throws if it is another backend's or has been freed. */

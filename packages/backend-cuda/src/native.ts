@@ -20,7 +20,7 @@ export interface NativeDevice {
   alloc(bytes: number): number;
   release(pointer: number): void;
   load(image: Uint8Array): number;
-  find(module: number, name: string, sharedBytes: number): number;
+  find(module: number, name: string, sharedBytes: number, carveout: number): number;
   launch(
     fn: number,
     gridX: number,

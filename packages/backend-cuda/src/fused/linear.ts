@@ -34,13 +34,6 @@ function isNarrowed({ dtype, weightDtype }: LinearDescriptor): boolean {
   return weightDtype === "float32" && (dtype === "bf16" || dtype === "f16");
 }
 
-/** Rows of a weight that a warp takes, and 16-byte packs of each that a lane holds, for which there are kernels. */
-const severalRows = [
-  [4, 4],
-  [2, 8],
-  [2, 16],
-] as const;
-
 function matvec(device: CudaDevice, { x, weight, bias }: Args, d: LinearDescriptor): CudaBuf {
   const { rows, inFeatures, outFeatures, weightDtype } = d;
   if (bias !== undefined && bias.dtype !== "float32")
@@ -50,14 +43,6 @@ function matvec(device: CudaDevice, { x, weight, bias }: Args, d: LinearDescript
     return withDType(device, x, "float32", (wide) => matvec(device, { x: wide, weight, bias }, d));
   const y = device.alloc(rows * outFeatures, "float32");
   const added = pointer(bias === undefined ? undefined : device.own(bias));
-  const several = severalRows.find(([, packs]) => inFeatures <= 256 * packs);
-  if (rows === 1 && isHalf && several !== undefined) {
-    const [each, packs] = several;
-    const grid = [Math.ceil(outFeatures / (4 * each))] as const;
-    const parameters = [pointer(device.own(x), x.offset), device.own(weight), added, y, i64([inFeatures, outFeatures])];
-    device.launch("matvec", `matvec_rows_${each}_${packs}_${weightDtype}`, grid, [128], parameters, 0, true);
-    return y;
-  }
   const sizes = i64([rows, inFeatures, outFeatures, x.rowStride]);
   const parameters = [pointer(device.own(x), x.offset), device.own(weight), added, y, sizes];
   const grid = [Math.ceil(outFeatures / 4), Math.ceil(rows / FEW)] as const;
@@ -68,7 +53,7 @@ function matvec(device: CudaDevice, { x, weight, bias }: Args, d: LinearDescript
     [128],
     parameters,
     0,
-    true,
+    device.memory.isSettled(device.own(weight)),
   );
   return y;
 }

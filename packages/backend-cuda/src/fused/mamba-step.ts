@@ -74,9 +74,11 @@ function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor
 }
 
 /** 16-byte packs of a row of in_proj a lane, where one sequence's stream is normalised by each warp; undefined for other shapes. */
-function packsFor({ batch, dModel, dConv }: MambaStepDescriptor, weights: Weights): number | undefined {
+function packsFor({ batch, dModel, dConv, norm }: MambaStepDescriptor, weights: Weights): number | undefined {
   const each = weights === "float32" ? 4 : 8;
-  return batch === 1 && dConv <= 32 && dModel % each === 0 ? [4, 8].find((n) => 32 * n * each >= dModel) : undefined;
+  return batch === 1 && norm === "rms" && dConv <= 32 && dModel % each === 0
+    ? [4, 8].find((n) => 32 * n * each >= dModel)
+    : undefined;
 }
 
 /** Four kernels, each bound by the weights it streams. */
@@ -87,11 +89,14 @@ function few(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Re
   const dbc = device.alloc(batch * width, "float32");
   const struct = stepStruct(device, args, d, results, { u, z, dbc, y });
   const groups = Math.ceil(batch / each);
-  const run = (kernel: string, blocks: number, threads: number, shared = 0): void =>
-    device.launch(FILE, `${kernel}_${each}_${weights}`, [blocks, groups], [threads], struct, shared, true);
+  const run = (kernel: string, blocks: number, threads: number, shared = 0, early = true): void =>
+    device.launch(FILE, `${kernel}_${each}_${weights}`, [blocks, groups], [threads], struct, shared, early);
+  // The other kernels begin when this one has seen all before it.
+  const read = [args.inProj, args.inBias, args.normWeight, args.normBias, args.convWeight, args.convBias];
+  const early = read.every((x) => x === undefined || device.memory.isSettled(device.own(x)));
   const packs = packsFor(d, weights);
-  if (packs === undefined) run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel);
-  else device.launch(FILE, `step_in_project_one_${packs}_${weights}`, [Math.ceil(dInner / 4)], [128], struct, 0, true);
+  if (packs === undefined) run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel, early);
+  else device.launch(FILE, `step_in_project_one_${packs}_${weights}`, [Math.ceil(dInner / 4)], [128], struct, 0, early);
   run("step_x_project", width, 128);
   advance(device, struct, d, weights);
   run("step_out_project", Math.ceil(dModel / 4), 128);
@@ -103,21 +108,39 @@ function isSkinny({ dModel, dInner, weightDtype }: MambaStepDescriptor): boolean
   return weightDtype !== "float32" && dModel % 32 === 0 && dInner % 32 === 0;
 }
 
+/** Weights of in_proj from which on cuBLASLt's products are the faster ones (measured at 2.4 and 16.8 million). */
+const WIDE = 2 ** 23;
+
+/** Whether the products of many sequences are those of /kernels. */
+function hasOwnProducts(device: CudaDevice, d: MambaStepDescriptor): boolean {
+  return isSkinny(d) && (2 * d.dInner * d.dModel < WIDE || !device.hasCublas);
+}
+
 /** Rows of a tile of common/tile.cuh, tiles of k on their way, and blocks of a cluster for which there are kernels. */
 const TILE = 64;
 const STAGES = 6;
 const CLUSTERS = [8, 4, 2, 1];
 
-/** A product of step `kind` by tiles of 64 rows and `width` columns, whose k a cluster of blocks shares out, or by blocks of 16 mt rows and 8 nt columns. */
+/**
+ * A product of step `kind`: with `width` and from sm_90 on by tiles of 64 rows and `width` columns, whose k a cluster of blocks shares out, else by
+ * blocks of 16 mt rows and 8 nt columns.
+ */
 function manyRows(
   device: CudaDevice,
-  { kind, columns, k, width, mt, nt }: { [K in "columns" | "k" | "width" | "mt" | "nt"]: number } & { kind: string },
+  {
+    kind,
+    columns,
+    k,
+    width = 0,
+    mt,
+    nt,
+  }: { [K in "columns" | "k" | "mt" | "nt"]: number } & { kind: string; width?: number },
   { batch, dModel, dInner }: MambaStepDescriptor,
   weights: Weights,
   struct: Parameter[],
 ): void {
   const { major, multiprocessors } = device.info;
-  if (major < 9 || dModel % TILE !== 0 || dInner % TILE !== 0) {
+  if (major < 9 || width === 0 || dModel % TILE !== 0 || dInner % TILE !== 0) {
     const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
     device.launch(FILE_MANY, `step_${kind}_many_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
     return;
@@ -144,8 +167,8 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
   const struct = stepStruct(device, args, d, results, between);
   const multiply = (size: Parameters<typeof manyRows>[1]): void => manyRows(device, size, d, weights, struct);
   device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, true);
-  multiply({ kind: "in_project", columns: 2 * dInner, k: dModel, width: 64, mt: 2, nt: 4 });
-  multiply({ kind: "x_project", columns: width, k: dInner, width: 32, mt: 1, nt: 1 });
+  multiply({ kind: "in_project", columns: 2 * dInner, k: dModel, mt: 2, nt: 4 });
+  multiply({ kind: "x_project", columns: width, k: dInner, mt: 1, nt: 1 });
   advance(device, struct, d, weights);
   multiply({ kind: "out_project", columns: dModel, k: dInner, width: 64, mt: 1, nt: 2 });
   for (const buf of Object.values(between)) device.memory.free(buf);
@@ -209,7 +232,7 @@ export function mambaStep(device: CudaDevice): Op {
             ssmState: device.alloc(batch * dInner * dState, "float32"),
           };
       const results = { ...states, out: device.alloc(batch * dModel, "float32") };
-      const run = batch <= FEW ? few : isSkinny(d) ? many : manyByLibrary;
+      const run = batch <= FEW ? few : hasOwnProducts(device, d) ? many : manyByLibrary;
       run(device, args, d, results, d.weightDtype as Weights);
       const { out, convState, ssmState } = results;
       return { outputs: { out, convState, ssmState } satisfies { readonly [name: string]: Buf } };

@@ -1,4 +1,4 @@
-/** Decoding of random weights in bf16 or float32: eager and as a CUDA graph, host and device time apart, and time by kernel. `node bench-decode.mjs [bf16|float32] [130m|1.4b]… [b1|b64]` */
+/** Decoding of random weights in bf16 or float32: eager and as a CUDA graph, host and device time apart, and, where the host does not hold it up, time by kernel. `node bench-decode.mjs [bf16|float32] [130m|1.4b]… [b1|b64] [profile]` */
 import { reshape, sample, scope, type Tensor, tensor } from "@mamba-ts/tensor";
 import { createBackend } from "../../src/index.js";
 import { profile } from "./support/profile.js";
@@ -64,7 +64,7 @@ for (const name of names.length > 0 ? names : (["130m", "1.4b"] as const)) {
       `${name} ${dtype} batch ${batch}: eager ${rate(eagerMs)}, host alone ${hostMs.toFixed(3)} ms; graph ${rate(graphMs)}, ${((100 * bound) / graphMs).toFixed(0)} % of the bound of reading weights and states (${bound.toFixed(3)} ms)`,
     );
     graph[Symbol.dispose]();
-    await profile(backend, step);
+    if (given.includes("profile")) await profile(backend, step);
     tokens.dispose();
   }
   model.dispose();

@@ -185,6 +185,43 @@ for (const b of [1, 3, 64])
     tokens.dispose();
     state.dispose();
   }
+{
+  // Ties, zeros of both signs, infinities and NaN over several of a kernel's parts of 2,048 logits.
+  const vocab = 5000;
+  const noise = rng.normal(vocab);
+  const places: readonly (readonly [at: number, value: number])[][] = [
+    [
+      [17, 9],
+      [4097, 9],
+      [2050, 9],
+    ],
+    [
+      [3000, Number.NaN],
+      [4100, Number.NaN],
+    ],
+    [
+      [2047, Number.POSITIVE_INFINITY],
+      [2048, Number.POSITIVE_INFINITY],
+    ],
+  ];
+  const logits = [
+    ...places.map((some) => {
+      const row = Float32Array.from(noise);
+      for (const [at, value] of some) row[at] = value;
+      return row;
+    }),
+    Float32Array.from({ length: vocab }, (_, i) => (i < 4500 ? (i % 2 === 0 ? -0 : 0) : -1)),
+    new Float32Array(vocab).fill(Number.NEGATIVE_INFINITY),
+  ];
+  const drawn: string[] = [];
+  for (const on of [backend, cpu]) {
+    const x = tensor(on, Float32Array.from(logits.flatMap((row) => [...row])), [logits.length, vocab]);
+    const { token, logprob } = sample(x, { temperature: 0 });
+    drawn.push(`${await token.data()}`);
+    for (const t of [x, token, logprob]) t.dispose();
+  }
+  check("the largest logit, ties and NaN", drawn[0] === drawn[1], `${drawn[0]} and ${drawn[1]}`);
+}
 for (const m of [exact, half, master]) m.dispose();
 const { liveBuffers } = backend.memory();
 console.log(`${failed} failed, ${liveBuffers} buffers live`);

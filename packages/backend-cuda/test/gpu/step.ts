@@ -1,4 +1,4 @@
-/** The kernels of a decoding step at sizes that each of them is chosen for, against a pass over the whole in float64 on the CPU from the same weights: `node step.mjs`. */
+/** The kernels of a decoding step at sizes that each of them is chosen for, against a pass over the whole in float64 on the CPU from the same weights: `node step.mjs [dModel]…`. */
 import { createBackend as createCpu } from "@mamba-ts/backend-cpu";
 import { Mamba, type MambaConfig } from "@mamba-ts/mamba";
 import { cast, Rng, scope, type Tensor, tensor, watchDispatch } from "@mamba-ts/tensor";
@@ -12,6 +12,8 @@ const common = { nLayer: 1, vocabSize: 61, dState: 16 };
 const cases: readonly (readonly [config: MambaConfig, batch: number, dtype: "bf16" | "f16" | "float32"])[] = [
   [{ ...common, dModel: 768 }, 1, "bf16"],
   [{ ...common, dModel: 768 }, 1, "float32"],
+  [{ ...common, dModel: 128, norm: "layer", bias: true }, 1, "bf16"],
+  [{ ...common, dModel: 136, bias: true, dConv: 2 }, 1, "f16"],
   [{ ...common, dModel: 768 }, 3, "bf16"],
   [{ ...common, dModel: 2048 }, 1, "bf16"],
   [{ ...common, dModel: 768, nLayer: 2 }, 37, "bf16"],
@@ -42,7 +44,9 @@ async function numbers(t: Tensor): Promise<Float64Array> {
 }
 
 let failed = 0;
+const widths = process.argv.slice(2).map(Number);
 for (const [config, batch, dtype] of cases) {
+  if (widths.length > 0 && !widths.includes(config.dModel)) continue;
   const rng = new Rng(3);
   const rows = Array.from({ length: batch }, () => Int32Array.from(rng.integers(tokens, config.vocabSize)));
   const drawn = Mamba.create(config, { backend: cpu, seed: 5, dtype });

@@ -129,18 +129,41 @@ EXPORT(causal_conv1d)(float* y, float* final, const u32* words) {
   carry(c, final, 0, c.channels);
 }
 
+constexpr u32 WIDEST = 16, LINE = 16, LONGEST = 64, TOGETHER = 16;
+using Block = f4[TOGETHER][LONGEST / 4];
+
+// g: gradients of the weighted sums of some tokens, in a run of channels. In passes: a processor sees only so far ahead, and would wait
+// for each chain's end.
+void sums_gradient(const Conv& c, Block& g, const float* gy, u32 b, u32 t, u32 count, u32 first, u32 last) {
+  const u32 quads = ceil_div(last - first, 4);
+  Block sum, w;
+  for (u32 j = 0; j < count && c.silu; j++) {
+    const i32* taps = c.tap(b, t + j);
+    for (u32 v = 0; v < quads; v++) {
+      sum[j][v] = window_sum(c, taps, b, first + 4 * v, last - first - 4 * v);
+      w[j][v] = exp_of_minus(sum[j][v]);
+    }
+  }
+  for (u32 j = 0; j < count; j++)
+    for (u32 v = 0; v < quads; v++) {
+      const f4 y = get(gy + (b * c.length + t + j) * c.channels + first + 4 * v, last - first - 4 * v);
+      g[j][v] = c.silu ? y * silu_gradient(sum[j][v], sigmoid_from(sum[j][v], w[j][v])) : y;
+    }
+}
+
 // Gradients: gx [batch, length, channels], gstate [batch, width - 1, channels], gweight [channels, width], gbias [channels], all written.
-// gy, gfinal: 0 if nothing depends on them. Sixteen channels, a cache line, run through all tokens at a time: no sums are shared.
+// gy, gfinal: 0 if nothing depends on them. A run of 16 channels, a cache line, or of 64 where there are
+// enough for all threads, goes through all tokens at a time: no sums are shared.
 EXPORT(causal_conv1d_backward)(float* gx, float* gstate, float* gweight, float* gbias, const float* gy, const float* gfinal,
                                const u32* words) {
-  constexpr u32 WIDEST = 16, LINE = 16;
   const Conv c = conv_of(words);
   turn(c, 0, c.channels);
   const u32 carried = c.width - 1;
-  parallel_for(ceil_div(c.channels, LINE), max(1, 1024 / max(1, c.batch * c.length * c.width)), [&](u32 item, u32 end) {
+  const u32 line = c.channels >= 2 * team() * LONGEST ? LONGEST : LINE;
+  parallel_for(ceil_div(c.channels, line), max(1, 1024 / max(1, c.batch * c.length * c.width)), [&](u32 item, u32 end) {
     for (; item < end; item++) {
-      const u32 first = item * LINE, last = min(c.channels, first + LINE);
-      f4 gw[WIDEST][LINE / 4] = {}, gb[LINE / 4] = {};
+      const u32 first = item * line, last = min(c.channels, first + line);
+      f4 gw[WIDEST][LONGEST / 4] = {}, gb[LONGEST / 4] = {};
       const auto clear = [&](float* rows, u32 count) {
         for (u32 r = 0; r < count; r++)
           for (u32 i = first; i < last; i++) rows[r * c.channels + i] = 0;
@@ -152,22 +175,23 @@ EXPORT(causal_conv1d_backward)(float* gx, float* gstate, float* gweight, float* 
           return at >= (i32)carried ? gx + (b * c.length + (u32)at - carried) * c.channels
                                     : gstate + (b * carried + (u32)at) * c.channels;
         };
-        for (u32 t = 0; t < c.length && gy; t++) {
-          const i32* taps = c.tap(b, t);
-          if (taps[c.width - 1] < 0) continue;
-          for (u32 i = first; i < last; i += 4) {
-            const u32 lanes = last - i, v = (i - first) / 4;
-            f4 g = get(gy + (b * c.length + t) * c.channels + i, lanes);
-            if (c.silu) {
-              const f4 sum = window_sum(c, taps, b, i, lanes);
-              g *= silu_gradient(sum, sigmoid(sum));
-            }
-            gb[v] += g;
+        for (u32 start = 0; start < c.length && gy; start += TOGETHER) {
+          const u32 count = min(TOGETHER, c.length - start);
+          Block g;
+          sums_gradient(c, g, gy, b, start, count, first, last);
+          for (u32 j = 0; j < count; j++) {
+            const i32* taps = c.tap(b, start + j);
+            if (taps[c.width - 1] < 0) continue;
+            for (u32 v = 0; 4 * v < last - first; v++) gb[v] += g[j][v];
             for (u32 k = 0; k < c.width; k++) {
               if (taps[k] < 0) continue;
-              if (const float* row = c.row(b, taps[k])) gw[k][v] = madd(g, get(row + i, lanes), gw[k][v]);
-              float* to = gradient_at(taps[k]) + i;
-              put(to, madd(get(c.turned + k * c.channels + i, lanes), g, get(to, lanes)), lanes);
+              const float *row = c.row(b, taps[k]), *weight = c.turned + k * c.channels + first;
+              float* to = gradient_at(taps[k]) + first;
+              for (u32 i = 0; i < last - first; i += 4) {
+                const u32 lanes = last - first - i;
+                if (row) gw[k][i / 4] = madd(g[j][i / 4], get(row + first + i, lanes), gw[k][i / 4]);
+                put(to + i, madd(get(weight + i, lanes), g[j][i / 4], get(to + i, lanes)), lanes);
+              }
             }
           }
         }

@@ -66,13 +66,43 @@ INLINE f4 sums_of(f4 a, f4 b, f4 c, f4 d) {
   return (a + c) + (b + d);
 }
 
+// Products of a row of a with four stored rows of b.
+template <u32 format>
+INLINE void four_dots(const float* x, const float* own, const void* const* rows, u32 depth, float* sums) {
+  f4 s[4] = {}, t[4] = {};
+  u32 p = 0;
+  if constexpr (format == BF16) {
+    // A lane of 32 bits holds two weights, each of which is a float32 once the other is shifted or masked away.
+    for (; p + 8 <= depth; p += 8) {
+      const f4 even = load(own + p), odd = load(own + p + 4);
+      ALL_OF for (u32 r = 0; r < 4; r++) {
+        const i4 pairs = load((const i32*)((const u16*)rows[r] + p));
+        s[r] = madd((f4)(pairs << 16), even, s[r]);
+        t[r] = madd((f4)(pairs & (i32)0xffff0000), odd, t[r]);
+      }
+    }
+  } else
+    for (; p + 8 <= depth; p += 8) {
+      const f4 x0 = load(x + p), x1 = load(x + p + 4);
+      ALL_OF for (u32 r = 0; r < 4; r++) {
+        s[r] = madd(four<format>(rows[r], p), x0, s[r]);
+        t[r] = madd(four<format>(rows[r], p + 4), x1, t[r]);
+      }
+    }
+  store(sums, sums_of(s[0] + t[0], s[1] + t[1], s[2] + t[2], s[3] + t[3]));
+  for (; p < depth; p++)
+    for (u32 r = 0; r < 4; r++) sums[r] += x[p] * one<format>(rows[r], p);
+}
+
 // How many rows of a weight are read side by side: a processor fetches ahead within a page only, and waits less where several reads are
 // under way.
 template <u32 format>
 constexpr u32 STREAMS = format == Q8_0 ? 16 : 4;
+// Of rows shorter than this, where there are many, more are read side by side: each is soon read.
+constexpr u32 SHORT = 256, MANY = 1024;
 
 // Products of row i of a with as many stored rows of b, `depth` numbers of each.
-template <u32 format>
+template <u32 format, u32 streams>
 INLINE void dots(const float* x, u32 i, const void* const* rows, u32 depth, float* sums) {
   const float* own = prepared[i];
   if constexpr (format == Q8_0) {
@@ -99,29 +129,7 @@ INLINE void dots(const float* x, u32 i, const void* const* rows, u32 depth, floa
       store(sums + r, sums_of(load(s[r]), load(s[r + 1]), load(s[r + 2]), load(s[r + 3])));
     return;
   }
-  f4 s[4] = {}, t[4] = {};
-  u32 p = 0;
-  if constexpr (format == BF16) {
-    // A lane of 32 bits holds two weights, each of which is a float32 once the other is shifted or masked away.
-    for (; p + 8 <= depth; p += 8) {
-      const f4 even = load(own + p), odd = load(own + p + 4);
-      ALL_OF for (u32 r = 0; r < 4; r++) {
-        const i4 pairs = load((const i32*)((const u16*)rows[r] + p));
-        s[r] = madd((f4)(pairs << 16), even, s[r]);
-        t[r] = madd((f4)(pairs & (i32)0xffff0000), odd, t[r]);
-      }
-    }
-  } else
-    for (; p + 8 <= depth; p += 8) {
-      const f4 x0 = load(x + p), x1 = load(x + p + 4);
-      ALL_OF for (u32 r = 0; r < 4; r++) {
-        s[r] = madd(four<format>(rows[r], p), x0, s[r]);
-        t[r] = madd(four<format>(rows[r], p + 4), x1, t[r]);
-      }
-    }
-  store(sums, sums_of(s[0] + t[0], s[1] + t[1], s[2] + t[2], s[3] + t[3]));
-  for (; p < depth; p++)
-    for (u32 r = 0; r < 4; r++) sums[r] += x[p] * one<format>(rows[r], p);
+  for (u32 g = 0; g < streams; g += 4) four_dots<format>(x, own, rows + g, depth, sums + g);
 }
 
 // Bytes of `depth` numbers of a stored row.
@@ -131,9 +139,8 @@ INLINE u32 bytes_of(u32 depth) {
 }
 
 // b's columns are stored one after the other; several are read at a time, from places far apart.
-template <u32 format>
+template <u32 format, u32 streams = STREAMS<format>>
 void by_columns(const float* a, u32 a_row, const Matrix& b, float* c, u32 ldc, u32 m, u32 n, u32 k, bool add) {
-  constexpr u32 streams = STREAMS<format>;
   const u32 apart = ceil_div(n, streams);
   if (format == Q8_0) know_halves();
   for (u32 p0 = 0; p0 < k; p0 += DEPTH) {
@@ -153,7 +160,7 @@ void by_columns(const float* a, u32 a_row, const Matrix& b, float* c, u32 ldc, u
           rows[r] = at<format>(row_at<format>(b.data, min(j + r * apart, n - 1), b.column), p0);
         for (u32 i = 0; i < m; i++) {
           float sums[streams];
-          dots<format>(a + i * a_row + p0, i, rows, depth, sums);
+          dots<format, streams>(a + i * a_row + p0, i, rows, depth, sums);
           for (u32 r = 0; r < streams; r++) {
             const u32 column = j + r * apart;
             if (column < n) c[i * ldc + column] = onto ? c[i * ldc + column] + sums[r] : sums[r];
@@ -202,6 +209,7 @@ bool few_rows(const float* a, u32 a_row, u32 a_column, const Matrix& b, float* c
   if (b.format == BF16) by_columns<BF16>(a, a_row, b, c, ldc, m, n, k, add);
   else if (b.format == F16) by_columns<F16>(a, a_row, b, c, ldc, m, n, k, add);
   else if (b.format == Q8_0) by_columns<Q8_0>(a, a_row, b, c, ldc, m, n, k, add);
+  else if (k < SHORT && n >= MANY) by_columns<FLOAT32, 16>(a, a_row, b, c, ldc, m, n, k, add);
   else by_columns<FLOAT32>(a, a_row, b, c, ldc, m, n, k, add);
   return true;
 }

@@ -156,6 +156,8 @@ test("linear in every weight format, for one row and for many", async () => {
         ({ x, w, bias }) => ({ y: t.linear(x!, w!, { bias }) }),
         {},
       );
+  // Many short rows.
+  await same({ x: [[1, 48]], w: [[1101, 48]] }, ({ x, w }) => ({ y: t.linear(x!, w!) }));
   for (const rows of [1, 4, 9])
     await same({ w: [[37, 96], -1, 1, "q8_0"], unused: [[1]] }, ({ w, unused }) => {
       const x = t.tensor(

@@ -63,7 +63,7 @@ if (what.includes("flat")) {
   const numbers = { encode: () => [], streamDecoder: () => ({ push: String, flush: () => "" }) };
   const prompt = Int32Array.from({ length: small ? 256 : 131_072 }, (_, i) => (i * 37) % 256);
   const block = small ? 10 : 100;
-  const blocks = small ? 3 : 12;
+  const blocks = small ? 3 : 8;
   // One continuation after each length, a block of tokens of each in turn, so that what else the machine does falls on all of them.
   const after = (small ? [64, 256] : [1024, 16_384, 131_072]).map((length) => ({
     length,

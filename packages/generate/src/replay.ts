@@ -6,7 +6,6 @@ import {
   giveTurn,
   maximum,
   range,
-  reshape,
   sample,
   scope,
   type Tensor,
@@ -14,7 +13,7 @@ import {
 } from "@mamba-ts/tensor";
 import { type CapturedFunction, canSampleInto, capture, type DrawState, sampleInto } from "@mamba-ts/tensor/capture";
 import { penalised, seenMask } from "./penalty.js";
-import { type Drawn, rowsOf, type Steps, type StepsFrom } from "./steps.js";
+import { advance, type Drawn, rowShape, rowsOf, type Steps, type StepsFrom } from "./steps.js";
 import type { GenerationState } from "./types.js";
 
 /** A step that has been launched, and the copy of its tokens that is under way. */
@@ -131,16 +130,10 @@ export class ReplayedSteps<S extends GenerationState> implements Steps {
   }
 
   #step(): Tensor {
-    const { model, state, options } = this.#from;
     const { token, counter } = this.#draws!;
     return scope(() => {
-      const { logits } = model.forward(reshape(token, [token.size, 1]), {
-        state,
-        into: state,
-        logits: "last",
-        dtype: options.dtype,
-      });
-      const logprob = sampleInto(this.#fair(rowsOf(logits!)), { token, counter }, options);
+      const scores = rowsOf(advance(this.#from, token));
+      const logprob = sampleInto(this.#fair(scores), { token, counter }, this.#from.options);
       this.#mark(token);
       return logprob;
     });
@@ -172,5 +165,3 @@ export class ReplayedSteps<S extends GenerationState> implements Steps {
     for (const t of [this.#from.logits, token, counter, this.#seen?.marks, this.#seen?.ids]) t?.dispose();
   }
 }
-
-const rowShape = (logits: Tensor): readonly [number, number] => [logits.shape[0]!, logits.shape.at(-1)!];

@@ -25,30 +25,29 @@ export interface StepsFrom<S extends GenerationState> {
   readonly options: Omit<SampleOptions, "counter"> & { readonly dtype?: FloatDType | undefined };
 }
 
+/** Batch and vocabulary of logits [batch, 1, vocab]. */
+export const rowShape = (logits: Tensor): readonly [number, number] => [logits.shape[0]!, logits.shape.at(-1)!];
+
 /** Logits [batch, 1, vocab] as `sample` takes them. */
-export const rowsOf = (logits: Tensor): Tensor => reshape(logits, [logits.shape[0]!, logits.shape.at(-1)!]);
+export const rowsOf = (logits: Tensor): Tensor => reshape(logits, rowShape(logits)); // [batch, vocab]
+
+/** The model reads one token a row, and the state advances in place. Logits [batch, 1, vocab]. */
+export function advance<S extends GenerationState>({ model, state, options }: StepsFrom<S>, token: Tensor): Tensor {
+  const input = reshape(token, [token.size, 1]); // [batch, 1]
+  return model.forward(input, { state, into: state, logits: "last", dtype: options.dtype }).logits!;
+}
 
 /** Every step launched anew: on any backend, for any model. */
-export function launchedSteps<S extends GenerationState>({
-  model,
-  state,
-  logits: first,
-  penalty,
-  options,
-}: StepsFrom<S>): Steps {
-  const batch = first.shape[0]!;
-  let logits = first;
+export function launchedSteps<S extends GenerationState>(from: StepsFrom<S>): Steps {
+  const { penalty, options } = from;
+  let { logits } = from;
   let token: Tensor | undefined;
   let counter = 0;
   return {
     async next() {
       if (token !== undefined) {
         const [read, previous] = [token, logits];
-        logits = scope(
-          () =>
-            model.forward(reshape(read, [batch, 1]), { state, into: state, logits: "last", dtype: options.dtype })
-              .logits!,
-        );
+        logits = scope(() => advance(from, read));
         for (const t of [read, previous]) t.dispose();
         token = undefined;
       }

@@ -3,36 +3,28 @@ import type { ByteSource } from "@mamba-ts/byte-io";
 import type { TrainOptions } from "../commands/train.js";
 import type { LabelledImages } from "./image-files.js";
 
+/** The options that the numbers of a run depend on, besides the model's. */
+const decisive = [
+  "batch",
+  "length",
+  "accumulate",
+  "steps",
+  "lr",
+  "finalLr",
+  "warmup",
+  "weightDecay",
+  "clip",
+  "seed",
+  "carry",
+] as const;
+
 /** Everything the numbers of a run depend on; a checkpoint belongs to the run with the same one. */
 export function fingerprintOf(options: TrainOptions, config: object, dataHash: string): string {
-  const {
-    batch,
-    length,
-    accumulate,
-    steps,
-    lr,
-    finalLr,
-    warmup,
-    weightDecay,
-    clip,
-    seed,
-    carry,
-    dtype = "float32",
-  } = options;
+  const { dtype = "float32" } = options;
   return JSON.stringify({
     config,
     data: dataHash,
-    batch,
-    length,
-    accumulate,
-    steps,
-    lr,
-    finalLr,
-    warmup,
-    weightDecay,
-    clip,
-    seed,
-    carry,
+    ...Object.fromEntries(decisive.map((name) => [name, options[name]])),
     // Runs that were begun before there was a choice go on.
     ...(dtype === "float32" ? {} : { dtype }),
   });

@@ -89,6 +89,8 @@ else {
       "-Wextra",
       "-Wno-cast-function-type",
       "-DNODE_ADDON_API_CPP_EXCEPTIONS",
+      // What fails in a worker thread that is being ended ends with it, not with the process.
+      "-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
     ],
     ...["-fexceptions", "-isystem", include, "-isystem", headers, ...sources, "-o", into, "-ldl"],
   ]);

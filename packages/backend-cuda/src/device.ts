@@ -43,7 +43,7 @@ export class CudaDevice {
 
   /**
    * Enqueues a kernel: `kernel` of the file `file` of /kernels.
-   * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/chain.cuh)
+   * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/chain.cuh); "ends" if it lets the next one start only then
    */
   launch(
     file: string,
@@ -52,15 +52,16 @@ export class CudaDevice {
     block: Extent,
     parameters: readonly Parameter[],
     sharedBytes = 0,
-    early = false,
+    early: boolean | "ends" = false,
   ): void {
     const fn = this.#find(file, kernel, sharedBytes);
     const [x, y = 1, z = 1] = grid;
     if (x === 0 || y === 0 || z === 0) return;
     try {
       const [blockX, blockY = 1, blockZ = 1] = block;
-      const isEarly = early && this.info.major >= 9;
+      const isEarly = early !== false && this.info.major >= 9;
       this.native.launch(fn, x, y, z, blockX, blockY, blockZ, sharedBytes, pack(parameters), isEarly);
+      this.memory.launched(parameters, isEarly && early !== "ends");
       this.onLaunch?.(kernel);
     } catch (cause) {
       throw new BackendError(
@@ -71,7 +72,13 @@ export class CudaDevice {
   }
 
   /** Enqueues a kernel that loops over `n` elements. */
-  each(file: string, kernel: string, n: number, parameters: readonly Parameter[], early = false): void {
+  each(
+    file: string,
+    kernel: string,
+    n: number,
+    parameters: readonly Parameter[],
+    early: boolean | "ends" = false,
+  ): void {
     const blocks = Math.min(Math.ceil(n / 256), this.info.multiprocessors * 32);
     this.launch(file, kernel, [blocks], [256], parameters, 0, early);
   }
@@ -124,8 +131,8 @@ export class CudaDevice {
     }
   }
 
+  /** What is being read is still delivered. */
   dispose(): void {
-    if (this.#workspace !== 0) this.native.release(this.#workspace);
     this.memory.dispose();
     this.native.close();
   }

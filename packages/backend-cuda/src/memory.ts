@@ -13,8 +13,8 @@ import type { NativeDevice } from "./native.js";
 /** Device memory of one dtype. */
 export class CudaBuf implements Buf {
   freed = false;
-  /** When it was made or last changed where it lies, see `CudaMemory.isSettled`. */
-  changed: number;
+  /** `CudaMemory.ends` when it was made or last given to a launch, see `isSettled`. */
+  used: number;
   constructor(
     readonly owner: CudaMemory,
     readonly dtype: DType,
@@ -24,7 +24,7 @@ export class CudaBuf implements Buf {
     /** Bytes taken, a size that is handed out again. */
     readonly room: number,
   ) {
-    this.changed = owner.made;
+    this.used = owner.ends;
   }
 
   get bytesEach(): number {
@@ -37,8 +37,6 @@ export class CudaBuf implements Buf {
 }
 
 const SMALL = 2 ** 20;
-/** More buffers than a chain of waiting kernels makes (kernels/common/chain.cuh). */
-const SETTLED = 32;
 
 /** Sizes are rounded so that few different ones exist: to 512 bytes, to 1/8 of the next power of two above 1 MiB. */
 function roomFor(bytes: number): number {
@@ -56,8 +54,8 @@ export class CudaMemory {
   #liveBytes = 0;
   /** The most bytes that were live at a time, since it was last set. */
   peakBytes = 0;
-  /** Buffers made so far. */
-  made = 0;
+  /** Launches so far that end a chain of waiting kernels, see `isSettled`. */
+  ends = 0;
   #idleBytes = 0;
   #disposed = false;
   /** Buffers given back while a capture records stay pinned with it. */
@@ -81,14 +79,13 @@ export class CudaMemory {
    * @param isFresh - from the driver: nothing that has been enqueued uses it
    */
   alloc(count: number, dtype: DType, isFresh = false): CudaBuf {
-    if (this.#disposed) throw new DisposedError("cuda: the backend was used after it had been disposed");
+    this.assertUsable();
     const { elements, bytes } = dtypeLayout[dtype];
     if (!Number.isSafeInteger(count) || count < 0 || elements !== 1)
       throw new InvalidArgumentError(`cuda: ${count} is no number of ${dtype} elements`);
     const room = roomFor(count * bytes);
     const pointer = room === 0 ? 0 : this.#take(room, count, dtype, isFresh);
     this.#live++;
-    this.made++;
     this.#liveBytes += room;
     this.peakBytes = Math.max(this.peakBytes, this.#liveBytes);
     // 0x7f bytes are NaN in every float format, and a large number in int32.
@@ -132,8 +129,13 @@ export class CudaMemory {
     this.#idleBytes += room;
   }
 
+  /** Throws DisposedError once the backend is gone. */
+  assertUsable(): void {
+    if (this.#disposed) throw new DisposedError("cuda: the backend was used after it had been disposed");
+  }
+
   free(buf: Buf): void {
-    const own = this.own(buf);
+    const own = this.#ours(buf);
     own.freed = true;
     this.#live--;
     this.#liveBytes -= own.room;
@@ -142,13 +144,39 @@ export class CudaMemory {
     else this.#keep(own.room, own.pointer);
   }
 
-  /** Whether what wrote the buffer has ended when a kernel that is launched early begins: it may read it at once. */
-  isSettled(buf: CudaBuf): boolean {
-    return this.made - buf.changed > SETTLED;
+  /**
+   * Notes what has been launched.
+   * @param parameters - the kernel's: buffers, or what says in `of` which one it lies in
+   * @param passes - it lets the next kernel start before it has waited for those before it
+   */
+  launched(parameters: readonly object[], passes = false): void {
+    if (!passes) this.ends++;
+    for (const p of parameters) {
+      const buf = p instanceof CudaBuf ? p : (p as { readonly of?: CudaBuf }).of;
+      if (buf !== undefined) buf.used = this.ends;
+    }
   }
 
-  /** The buffer as ours; throws if it is another backend's or has been freed. */
+  /**
+   * Whether a kernel that is launched early now may read the buffer before it has waited (kernels/common/chain.cuh).
+   *
+   * Such a kernel starts when the one before it lets it, which may be running, as may those before that one, if it let the kernel start before it had itself waited,
+   * and so on. A launch that ends the chain is one that starts when all before it is done and seen (it is not early; a product, whose kernel may let the next start)
+   * or that lets the next start only when it has waited. What starts after it, at once or through others, starts when all before it is done. So the buffer may be read
+   * if an end was launched after the last launch that may have written it; to be on the safe side, after the last that used it at all. Copies and fills need no
+   * note: only a kernel lets the next start early, what follows a copy starts when it is done.
+   */
+  isSettled(buf: CudaBuf): boolean {
+    return this.ends > buf.used;
+  }
+
+  /** The buffer as ours; throws if it is another backend's, has been freed, or the backend is gone. */
   own(buf: Buf): CudaBuf {
+    this.assertUsable();
+    return this.#ours(buf);
+  }
+
+  #ours(buf: Buf): CudaBuf {
     if (!(buf instanceof CudaBuf) || buf.owner !== this)
       throw new BackendMismatchError("cuda: a buffer of another backend, or of another device");
     if (buf.freed)
@@ -166,12 +194,15 @@ export class CudaMemory {
     const pinned = this.#pinned ?? [];
     this.#pinned = undefined;
     return () => {
+      if (this.#disposed) return;
       for (const { room, pointer } of pinned) this.#keep(room, pointer);
     };
   }
 
+  /** Allows no further use; the device frees what it has handed out when it closes. Buffers that are still live may be freed. */
   dispose(): void {
     this.#disposed = true;
-    this.#shrink();
+    this.#idle.clear();
+    this.#idleBytes = 0;
   }
 }

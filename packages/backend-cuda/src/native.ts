@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UnsupportedError } from "@mamba-ts/backend";
+import { withTypedErrors } from "./native-errors.js";
 
 /** What native/addon.cc gives. Pointers are addresses, which fit a double; modules, functions, graphs and events are numbers. */
 export interface NativeDevice {
@@ -72,6 +73,7 @@ export interface NativeDevice {
   ): void;
   openCufft(path: string): boolean;
   fft(n: number, rows: number, inverse: boolean, double: boolean, input: number, output: number): void;
+  /** Frees all that was made here, once what is being waited for has been delivered. */
   close(): void;
 }
 
@@ -103,7 +105,7 @@ export function openDevice(folder: string, ordinal: number): NativeDevice {
     throw new UnsupportedError(`cuda: the addon does not load: ${(cause as Error).message}`, { cause });
   }
   try {
-    return new native.Device(ordinal);
+    return withTypedErrors(new native.Device(ordinal));
   } catch (cause) {
     throw new UnsupportedError(`cuda: ${(cause as Error).message}`, {
       hint: "it needs an NVIDIA GPU and its driver (version 450 or later); other backends need neither",

@@ -89,11 +89,11 @@ function few(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Re
   const dbc = device.alloc(batch * width, "float32");
   const struct = stepStruct(device, args, d, results, { u, z, dbc, y });
   const groups = Math.ceil(batch / each);
-  const run = (kernel: string, blocks: number, threads: number, shared = 0, early = true): void =>
+  const run = (kernel: string, blocks: number, threads: number, shared = 0, early: boolean | "ends" = true): void =>
     device.launch(FILE, `${kernel}_${each}_${weights}`, [blocks, groups], [threads], struct, shared, early);
   // The other kernels begin when this one has seen all before it.
   const read = [args.inProj, args.inBias, args.normWeight, args.normBias, args.convWeight, args.convBias];
-  const early = read.every((x) => x === undefined || device.memory.isSettled(device.own(x)));
+  const early = read.every((x) => x === undefined || device.memory.isSettled(device.own(x))) && "ends";
   const packs = packsFor(d, weights);
   if (packs === undefined) run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel, early);
   else device.launch(FILE, `step_in_project_one_${packs}_${weights}`, [Math.ceil(dInner / 4)], [128], struct, 0, early);
@@ -134,7 +134,7 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
     const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
     device.launch(FILE_MANY, `${kernel}_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
   };
-  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, true);
+  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, "ends");
   run("step_in_project_many", 2 * dInner, 2, 4);
   run("step_x_project_many", width, 1, 1);
   advance(device, struct, d, weights);
@@ -166,9 +166,9 @@ function manyByLibrary(
     const right = { buf: device.own(weight), offset: 0, rowStride: k, transposed: true, batchStride: 0 };
     product(device, left, right, into, { m: batch, n, k, batch: 1 }, { accumulate });
   };
-  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, true);
+  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, "ends");
   times(between.normed, args.inProj, between.xz, [dModel, 2 * dInner]);
-  device.launch(FILE_MANY, `step_conv_${weights}`, [Math.ceil(dInner / 256), batch], [256], struct, 0, true);
+  device.launch(FILE_MANY, `step_conv_${weights}`, [Math.ceil(dInner / 256), batch], [256], struct, 0, "ends");
   times(between.uCast, args.xProj, between.dbc, [dInner, width]);
   advance(device, struct, d, weights);
   times(between.yCast, args.outProj, results.out, [dInner, dModel], true);

@@ -106,7 +106,7 @@ class Device : public Napi::ObjectWrap<Device> {
   // Makes this device the calling thread's, before anything is asked of the driver or of a library: others in this process have made theirs so. False, with an error
   // thrown, once it is closed.
   bool enter(Napi::Env env) {
-    if (context_ == nullptr || isClosing_) {
+    if (context_ == nullptr) {
       Napi::Error::New(env, "the device has been closed").ThrowAsJavaScriptException();
       return false;
     }
@@ -241,15 +241,12 @@ class Device : public Napi::ObjectWrap<Device> {
           deferred_(Napi::Promise::Deferred::New(env)),
           event_(event),
           staged_(staged),
-          bytes_(bytes) {
-      device->waits_++;
-    }
+          bytes_(bytes) {}
     // Here, not where it is resolved: a worker thread that is being ended resolves nothing any more.
     ~Wait() override {
       if (staged_ != nullptr) device_->staging_.give(staged_);
       driver.CtxSetCurrent(device_->context_);
       driver.EventDestroy(event_);
-      if (--device_->waits_ == 0 && device_->isClosing_) device_->Shut();
     }
     Napi::Promise promise() const { return deferred_.Promise(); }
     void Execute() override {
@@ -336,9 +333,8 @@ class Device : public Napi::ObjectWrap<Device> {
   }
 
   void DestroyGraph(const Napi::CallbackInfo& info) {
-    if (context_ == nullptr || isClosing_) return;  // `Shut` destroys it
+    if (!enter(info.Env())) return;
     CUgraphExec& exec = graphs_.at(natural(info[0]));
-    driver.CtxSetCurrent(context_);
     if (exec != nullptr) driver.GraphExecDestroy(exec);
     exec = nullptr;
   }
@@ -406,13 +402,10 @@ class Device : public Napi::ObjectWrap<Device> {
     if (!error.empty()) Napi::Error::New(info.Env(), error).ThrowAsJavaScriptException();
   }
 
-  // What is being waited for is still delivered.
-  void Close(const Napi::CallbackInfo&) {
-    isClosing_ = true;
-    if (waits_ == 0) Shut();
-  }
+  void Close(const Napi::CallbackInfo&) { Shut(); }
 
-  // All that was made here goes: the context is the process's and stays as long as anybody has the same device open.
+  // All that was made here goes, also where a worker thread ends without having closed it: the context is the process's, and stays as long as anybody has the same
+  // device open.
   void Shut() {
     if (context_ == nullptr) return;
     driver.CtxSetCurrent(context_);
@@ -433,8 +426,7 @@ class Device : public Napi::ObjectWrap<Device> {
   CUdevice device_ = 0;
   CUcontext context_ = nullptr;
   CUstream stream_ = nullptr;
-  unsigned waits_ = 0;
-  bool isClosing_ = false, isRecording_ = false;
+  bool isRecording_ = false;
   std::unordered_set<CUdeviceptr> memory_;
   Staging staging_;
   CublasLt cublas_;

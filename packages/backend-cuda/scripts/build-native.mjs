@@ -1,4 +1,5 @@
-// Builds the addon with g++ and, where nvcc is, the kernels of /kernels/*/*.cu. What is not there is said, and is no failure: the addon
+// Builds the addon with g++ and, where nvcc is, the kernels of /kernels/*/*.cu, into prebuilt/PLATFORM: what the package of that platform
+// is packed from, and where the loader finds it in a clone. What is not there is said, and is no failure: the addon
 // then says so when a backend is made. Objects are built again only when what they are made of has changed.
 
 import { spawn, spawnSync } from "node:child_process";

@@ -2,6 +2,7 @@ import {
   API_VERSION,
   type Backend,
   type Capture,
+  DisposedError,
   type DType,
   dtypeLayout,
   type FusedOps,
@@ -98,13 +99,10 @@ export async function createBackend(options: CudaBackendOptions = {}): Promise<C
         });
       if (count === 0) return new ArrayBuffer(0);
       const { pointer, bytesEach } = own;
-      return device.wait(device.native.copyOut(pointer + start * bytesEach, count * bytesEach));
+      return device.wait(() => device.native.copyOut(pointer + start * bytesEach, count * bytesEach));
     },
     free: (buf) => device.memory.free(buf),
-    async synchronize() {
-      device.memory.assertUsable();
-      return device.wait(device.native.synchronize());
-    },
+    synchronize: () => device.wait(() => device.native.synchronize()),
     capture: (fn) => capture(device, fn),
 
     fill: (shape, value, dtype) => fill(device, shape, value, dtype),
@@ -128,7 +126,7 @@ export async function createBackend(options: CudaBackendOptions = {}): Promise<C
 
 /** What `fn` enqueues becomes one CUDA graph: replaying it is one launch. Where `fn` throws, nothing is left behind. */
 function capture(device: CudaDevice, fn: () => void): Capture {
-  device.memory.assertUsable();
+  device.memory.assertLive();
   if (device.memory.isPinning) throw new UnsupportedError("cuda: a capture inside a capture");
   // cuBLASLt's memory must exist before: a graph may not allocate it.
   void device.workspace;
@@ -149,7 +147,8 @@ function capture(device: CudaDevice, fn: () => void): Capture {
     throw failure ?? error;
   }
   const dispose = (): void => {
-    device.native.destroyGraph(graph);
+    // A backend's graphs go with it.
+    if (!device.memory.isDisposed) device.native.destroyGraph(graph);
     release();
   };
   if (failure !== undefined) {
@@ -161,7 +160,8 @@ function capture(device: CudaDevice, fn: () => void): Capture {
   let isDisposed = false;
   return {
     replay() {
-      device.memory.assertUsable();
+      device.memory.assertLive();
+      if (isDisposed) throw new DisposedError("cuda: a capture was replayed after it had been disposed");
       device.native.launchGraph(graph);
     },
     [Symbol.dispose]() {

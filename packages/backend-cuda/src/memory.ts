@@ -57,7 +57,9 @@ export class CudaMemory {
   /** Launches so far that end a chain of waiting kernels, see `isSettled`. */
   ends = 0;
   #idleBytes = 0;
-  #disposed = false;
+  #isDisposed = false;
+  /** All that the driver has given and not got back, idle or not. */
+  readonly #addresses = new Set<number>();
   /** Buffers given back while a capture records stay pinned with it. */
   #pinned: { room: number; pointer: number }[] | undefined;
   constructor(
@@ -79,7 +81,7 @@ export class CudaMemory {
    * @param isFresh - from the driver: nothing that has been enqueued uses it
    */
   alloc(count: number, dtype: DType, isFresh = false): CudaBuf {
-    this.assertUsable();
+    this.assertLive();
     const { elements, bytes } = dtypeLayout[dtype];
     if (!Number.isSafeInteger(count) || count < 0 || elements !== 1)
       throw new InvalidArgumentError(`cuda: ${count} is no number of ${dtype} elements`);
@@ -101,10 +103,10 @@ export class CudaMemory {
     }
     if (this.#liveBytes + room <= this.options.maxBytes) {
       if (this.#liveBytes + this.#idleBytes + room > this.options.maxBytes) this.#shrink();
-      const fresh = this.device.alloc(room);
+      const fresh = this.#ask(room);
       if (fresh !== 0) return fresh;
       this.#shrink();
-      const second = this.device.alloc(room);
+      const second = this.#ask(room);
       if (second !== 0) return second;
     }
     const [free] = this.device.memInfo();
@@ -114,9 +116,20 @@ export class CudaMemory {
     );
   }
 
+  /** Memory of the driver; 0 if it has none. */
+  #ask(room: number): number {
+    const address = this.device.alloc(room);
+    if (address !== 0) this.#addresses.add(address);
+    return address;
+  }
+
   /** Gives what is kept back to the driver. */
   #shrink(): void {
-    for (const pointers of this.#idle.values()) for (const p of pointers) this.device.release(p);
+    for (const pointers of this.#idle.values())
+      for (const p of pointers) {
+        this.#addresses.delete(p);
+        this.device.release(p);
+      }
     this.#idle.clear();
     this.#idleBytes = 0;
   }
@@ -129,17 +142,13 @@ export class CudaMemory {
     this.#idleBytes += room;
   }
 
-  /** Throws DisposedError once the backend is gone. */
-  assertUsable(): void {
-    if (this.#disposed) throw new DisposedError("cuda: the backend was used after it had been disposed");
-  }
-
+  /** Works after `dispose`, too: tensors may be disposed after their backend. */
   free(buf: Buf): void {
-    const own = this.#ours(buf);
+    const own = this.#check(buf);
     own.freed = true;
     this.#live--;
     this.#liveBytes -= own.room;
-    if (this.#disposed) return;
+    if (this.#isDisposed) return;
     if (this.#pinned !== undefined) this.#pinned.push(own);
     else this.#keep(own.room, own.pointer);
   }
@@ -163,20 +172,25 @@ export class CudaMemory {
    * Such a kernel starts when the one before it lets it, which may be running, as may those before that one, if it let the kernel start before it had itself waited,
    * and so on. A launch that ends the chain is one that starts when all before it is done and seen (it is not early; a product, whose kernel may let the next start)
    * or that lets the next start only when it has waited. What starts after it, at once or through others, starts when all before it is done. So the buffer may be read
-   * if an end was launched after the last launch that may have written it; to be on the safe side, after the last that used it at all. Copies and fills need no
-   * note: only a kernel lets the next start early, what follows a copy starts when it is done.
+   * if an end was launched after the last launch that may have written it; to be on the safe side, after the last that used it at all. Copies, fills and
+   * replayed graphs need no note: only a kernel lets the next start early, what follows one of these starts when it is done.
    */
   isSettled(buf: CudaBuf): boolean {
     return this.ends > buf.used;
   }
 
-  /** The buffer as ours; throws if it is another backend's, has been freed, or the backend is gone. */
+  /** The buffer as ours; throws if it is another backend's or has been freed, by itself or with the backend. */
   own(buf: Buf): CudaBuf {
-    this.assertUsable();
-    return this.#ours(buf);
+    const own = this.#check(buf);
+    this.assertLive();
+    return own;
   }
 
-  #ours(buf: Buf): CudaBuf {
+  assertLive(): void {
+    if (this.#isDisposed) throw new DisposedError("cuda: the backend was used after it had been disposed");
+  }
+
+  #check(buf: Buf): CudaBuf {
     if (!(buf instanceof CudaBuf) || buf.owner !== this)
       throw new BackendMismatchError("cuda: a buffer of another backend, or of another device");
     if (buf.freed)
@@ -194,14 +208,23 @@ export class CudaMemory {
     const pinned = this.#pinned ?? [];
     this.#pinned = undefined;
     return () => {
-      if (this.#disposed) return;
-      for (const { room, pointer } of pinned) this.#keep(room, pointer);
+      if (!this.#isDisposed) for (const { room, pointer } of pinned) this.#keep(room, pointer);
     };
   }
 
-  /** Allows no further use; the device frees what it has handed out when it closes. Buffers that are still live may be freed. */
+  get isDisposed(): boolean {
+    return this.#isDisposed;
+  }
+
+  /** From now on nothing can be used; the memory is given back by `release`. */
   dispose(): void {
-    this.#disposed = true;
+    this.#isDisposed = true;
+  }
+
+  /** Gives all memory back to the driver, that of live buffers and of captures, too: other backends share its context, which outlives this one. */
+  release(): void {
+    for (const address of this.#addresses) this.device.release(address);
+    this.#addresses.clear();
     this.#idle.clear();
     this.#idleBytes = 0;
   }

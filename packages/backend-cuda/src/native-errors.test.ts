@@ -17,12 +17,10 @@ test("what the driver refuses is an error of ours that says what was asked for",
   const asked: [string, () => unknown][] = [
     ["allocating 4096 bytes", () => native.alloc(4096)],
     ["writing 12 bytes", () => native.copyIn(1, new Uint8Array(12))],
-    ["reading 16 bytes", () => native.copyOut(1, 16)],
     ["copying 8 bytes", () => native.copy(1, 2, 8)],
     ["setting 4 bytes to 255", () => native.set(1, 255, 4)],
     ["finding the kernel scan_ring_bf16", () => native.find(0, "scan_ring_bf16", 0)],
     ["replaying a graph", () => native.launchGraph(0)],
-    ["waiting", () => native.synchronize()],
   ];
   for (const [what, call] of asked) {
     let thrown: unknown;

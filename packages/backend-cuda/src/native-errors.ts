@@ -5,7 +5,7 @@ type Calls = { readonly [K in keyof NativeDevice]?: (...args: Parameters<NativeD
 
 const write = (_: number, view: Uint8Array): string => `writing ${view.byteLength} bytes`;
 
-/** What a call was for, in the message of its failure. Launches, products and transforms say more where they are made. */
+/** What a call was for, in the message of its failure. Launches, products, transforms and waiting say more where they are made. */
 const purposes: Calls = {
   alloc: (bytes) => `allocating ${bytes} bytes`,
   release: () => "giving memory back",
@@ -13,10 +13,8 @@ const purposes: Calls = {
   find: (_, name) => `finding the kernel ${name}`,
   copyIn: write,
   copyInNow: write,
-  copyOut: (_, bytes) => `reading ${bytes} bytes`,
   copy: (_to, _from, bytes) => `copying ${bytes} bytes`,
   set: (_, value, bytes) => `setting ${bytes} bytes to ${value}`,
-  synchronize: () => "waiting",
   beginCapture: () => "starting to record a graph",
   endCapture: () => "recording a graph",
   launchGraph: () => "replaying a graph",

@@ -29,6 +29,8 @@ export class CudaDevice {
   readonly #modules = new Map<string, number>();
   readonly #functions = new Map<string, number>();
   #workspace = 0;
+  /** How many wait for the device: what they wait for must not go before. */
+  #waits = 0;
 
   constructor(readonly options: DeviceOptions) {
     this.native = openDevice(options.folder, options.ordinal);
@@ -112,21 +114,39 @@ export class CudaDevice {
   }
 
   /** Failures of earlier work show when somebody waits: they become errors of ours. */
-  async wait<T>(work: Promise<T>): Promise<T> {
+  async wait<T>(work: () => Promise<T>): Promise<T> {
+    this.memory.assertLive();
+    this.#waits++;
     try {
-      return await work;
+      return await work();
     } catch (cause) {
       if (isMambaError(cause)) throw cause;
       throw new BackendError(`cuda: work on the device failed: ${(cause as Error).message}`, {
         hint: "CUDA_LAUNCH_BLOCKING=1 shows the kernel; the backend cannot be used any more",
         cause,
       });
+    } finally {
+      this.#waits--;
+      if (this.memory.isDisposed) this.#close();
     }
   }
 
+  /** Gives everything back, live buffers included, as soon as nothing is waited for any more. */
   dispose(): void {
-    if (this.#workspace !== 0) this.native.release(this.#workspace);
+    if (this.memory.isDisposed) return;
     this.memory.dispose();
-    this.native.close();
+    this.#close();
+  }
+
+  #close(): void {
+    if (this.#waits > 0) return;
+    try {
+      if (this.#workspace !== 0) this.native.release(this.#workspace);
+      this.memory.release();
+    } catch {
+      // After a fault of the device the driver takes nothing back; who waited has been told, and all of it goes with the context.
+    } finally {
+      this.native.close();
+    }
   }
 }

@@ -59,7 +59,9 @@ export class CudaMemory {
   /** Buffers made so far. */
   made = 0;
   #idleBytes = 0;
-  #disposed = false;
+  #isDisposed = false;
+  /** All that the driver has given and not got back, idle or not. */
+  readonly #addresses = new Set<number>();
   /** Buffers given back while a capture records stay pinned with it. */
   #pinned: { room: number; pointer: number }[] | undefined;
   constructor(
@@ -81,7 +83,7 @@ export class CudaMemory {
    * @param isFresh - from the driver: nothing that has been enqueued uses it
    */
   alloc(count: number, dtype: DType, isFresh = false): CudaBuf {
-    if (this.#disposed) throw new DisposedError("cuda: the backend was used after it had been disposed");
+    this.assertLive();
     const { elements, bytes } = dtypeLayout[dtype];
     if (!Number.isSafeInteger(count) || count < 0 || elements !== 1)
       throw new InvalidArgumentError(`cuda: ${count} is no number of ${dtype} elements`);
@@ -104,10 +106,10 @@ export class CudaMemory {
     }
     if (this.#liveBytes + room <= this.options.maxBytes) {
       if (this.#liveBytes + this.#idleBytes + room > this.options.maxBytes) this.#shrink();
-      const fresh = this.device.alloc(room);
+      const fresh = this.#ask(room);
       if (fresh !== 0) return fresh;
       this.#shrink();
-      const second = this.device.alloc(room);
+      const second = this.#ask(room);
       if (second !== 0) return second;
     }
     const [free] = this.device.memInfo();
@@ -117,9 +119,20 @@ export class CudaMemory {
     );
   }
 
+  /** Memory of the driver; 0 if it has none. */
+  #ask(room: number): number {
+    const address = this.device.alloc(room);
+    if (address !== 0) this.#addresses.add(address);
+    return address;
+  }
+
   /** Gives what is kept back to the driver. */
   #shrink(): void {
-    for (const pointers of this.#idle.values()) for (const p of pointers) this.device.release(p);
+    for (const pointers of this.#idle.values())
+      for (const p of pointers) {
+        this.#addresses.delete(p);
+        this.device.release(p);
+      }
     this.#idle.clear();
     this.#idleBytes = 0;
   }
@@ -132,12 +145,13 @@ export class CudaMemory {
     this.#idleBytes += room;
   }
 
+  /** Works after `dispose`, too: tensors may be disposed after their backend. */
   free(buf: Buf): void {
-    const own = this.own(buf);
+    const own = this.#check(buf);
     own.freed = true;
     this.#live--;
     this.#liveBytes -= own.room;
-    if (this.#disposed) return;
+    if (this.#isDisposed) return;
     if (this.#pinned !== undefined) this.#pinned.push(own);
     else this.#keep(own.room, own.pointer);
   }
@@ -147,8 +161,18 @@ export class CudaMemory {
     return this.made - buf.changed > SETTLED;
   }
 
-  /** The buffer as ours; throws if it is another backend's or has been freed. */
+  /** The buffer as ours; throws if it is another backend's or has been freed, by itself or with the backend. */
   own(buf: Buf): CudaBuf {
+    const own = this.#check(buf);
+    this.assertLive();
+    return own;
+  }
+
+  assertLive(): void {
+    if (this.#isDisposed) throw new DisposedError("cuda: the backend was used after it had been disposed");
+  }
+
+  #check(buf: Buf): CudaBuf {
     if (!(buf instanceof CudaBuf) || buf.owner !== this)
       throw new BackendMismatchError("cuda: a buffer of another backend, or of another device");
     if (buf.freed)
@@ -166,12 +190,24 @@ export class CudaMemory {
     const pinned = this.#pinned ?? [];
     this.#pinned = undefined;
     return () => {
-      for (const { room, pointer } of pinned) this.#keep(room, pointer);
+      if (!this.#isDisposed) for (const { room, pointer } of pinned) this.#keep(room, pointer);
     };
   }
 
+  get isDisposed(): boolean {
+    return this.#isDisposed;
+  }
+
+  /** From now on nothing can be used; the memory is given back by `release`. */
   dispose(): void {
-    this.#disposed = true;
-    this.#shrink();
+    this.#isDisposed = true;
+  }
+
+  /** Gives all memory back to the driver, that of live buffers and of captures, too: other backends share its context, which outlives this one. */
+  release(): void {
+    for (const address of this.#addresses) this.device.release(address);
+    this.#addresses.clear();
+    this.#idle.clear();
+    this.#idleBytes = 0;
   }
 }

@@ -99,8 +99,9 @@ export function nativeFolder(): string {
   try {
     folder = dirname(createRequire(import.meta.url).resolve(`${name}/package.json`));
   } catch (cause) {
-    if (!PLATFORMS.includes(platform) || isWithoutGlibc())
-      throw new UnsupportedError(`cuda: there is no addon for ${platform}${isWithoutGlibc() ? " without glibc" : ""}`, {
+    const isMusl = isWithoutGlibc();
+    if (!PLATFORMS.includes(platform) || isMusl)
+      throw new UnsupportedError(`cuda: there is no addon for ${platform}${isMusl ? " without glibc (musl)" : ""}`, {
         hint: `there is one for ${PLATFORMS.join(" and ")}, with glibc; other backends run here`,
         cause,
       });

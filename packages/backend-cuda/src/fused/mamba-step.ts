@@ -9,6 +9,7 @@ type Args = Parameters<Op["forward"]>[0];
 type Weights = "float32" | "bf16" | "f16";
 const FILE = "mamba_step";
 const FILE_MANY = "mamba_step_many";
+const FILE_STATES = "mamba_step_states";
 /** Sequences up to which reading the weights is all that counts. */
 const FEW = 4;
 /** States of a channel at most, and room for dt, B and C of the sequences of a block. */
@@ -56,15 +57,30 @@ function advanceKernel({ dState, batch }: MambaStepDescriptor): readonly [lanes:
 }
 
 /** Whether 4 lanes take a channel of 4 sequences, 16 bytes at a time. */
-function isByQuads({ batch, dState, dtRank }: MambaStepDescriptor): boolean {
-  return batch > FEW && dState <= 16 && dState % 4 === 0 && dtRank <= 128 && dtRank % 4 === 0;
+function isByQuads({ batch, dState, dtRank, weightDtype }: MambaStepDescriptor): boolean {
+  const fits = dState <= 16 && dState % 4 === 0 && dtRank <= 128 && dtRank % 4 === 0;
+  return batch > FEW && weightDtype === "float32" && fits;
+}
+
+/** Whether a warp takes 16 channels of 8 sequences, dt_proj on the matrix units. */
+function isByStates({ batch, dInner, dState, dtRank, weightDtype }: MambaStepDescriptor): boolean {
+  const fits = dState <= 16 && dState % 4 === 0 && dInner % 16 === 0 && dtRank % 8 === 0 && dtRank <= 256;
+  return batch > FEW && weightDtype !== "float32" && fits;
 }
 
 function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor, weights: Weights): void {
+  if (isByStates(d)) {
+    const { batch, dInner, dState, dtRank } = d;
+    const grid = [Math.ceil(dInner / 64), Math.ceil(batch / 8)] as const;
+    // A warp's rows of dt_proj, and u, gate, bias and D; dt, B and C of the block's sequences.
+    const shared = 4 * (16 * 128 * Math.ceil(dtRank / 64) + 1152) + 8 * 4 * (dtRank + 2 * dState + 4);
+    device.launch(FILE_STATES, `step_advance_states_${dState}_${weights}`, grid, [128], struct, shared, true);
+    return;
+  }
   if (isByQuads(d)) {
     const grid = [Math.ceil(d.dInner / 64), Math.ceil(d.batch / 4)] as const;
     const shared = 4 * Math.min(4, d.batch) * (d.dtRank + 2 * d.dState);
-    device.launch(FILE, `step_advance_quads_${weights}`, grid, [256], struct, shared, true);
+    device.launch(FILE, "step_advance_quads_float32", grid, [256], struct, shared, true);
     return;
   }
   const [lanes, states, rows] = advanceKernel(d);

@@ -62,22 +62,20 @@ function isByQuads({ batch, dState, dtRank, weightDtype }: MambaStepDescriptor):
   return batch > FEW && weightDtype === "float32" && fits;
 }
 
-/** Whether a warp takes 16 channels of 8 sequences, dt_proj on the matrix units. */
+/** Whether a warp takes 8 channels of 8 sequences, dt_proj on the matrix units. */
 function isByStates({ batch, dInner, dState, dtRank, weightDtype }: MambaStepDescriptor): boolean {
-  const fits = dState <= 16 && dState % 4 === 0 && dInner % 16 === 0 && dtRank % 8 === 0 && dtRank <= 256;
+  const fits = dState <= 16 && dState % 4 === 0 && dInner % 8 === 0 && dtRank % 8 === 0 && dtRank <= 256;
   return batch > FEW && weightDtype !== "float32" && fits;
 }
 
 function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor, weights: Weights): void {
   if (isByStates(d)) {
     const { batch, dInner, dState, dtRank } = d;
-    const groups = Math.ceil(batch / 8);
-    // A warp's channels: 8 while all warps find room on the device at a time, 5 blocks of 4 a multiprocessor.
-    const each = Math.ceil(dInner / 32) * groups <= 5 * device.info.multiprocessors ? 8 : 16;
-    const grid = [Math.ceil(dInner / (4 * each)), groups] as const;
+    // 6 warps of 8 channels, 8 sequences.
+    const grid = [Math.ceil(dInner / 48), Math.ceil(batch / 8)] as const;
     // Of each warp rows of dt_proj, u, gate, bias and D; dt, B and C of the block's sequences.
-    const shared = 4 * each * (128 * Math.ceil(dtRank / 64) + 72) + 8 * 4 * (dtRank + 2 * dState + 4);
-    device.launch(FILE_STATES, `step_advance_states_${dState}_${each}_${weights}`, grid, [128], struct, shared, true);
+    const shared = 48 * (128 * Math.ceil(dtRank / 64) + 72) + 8 * 4 * (dtRank + 2 * dState + 4);
+    device.launch(FILE_STATES, `step_advance_states_${dState}_${weights}`, grid, [192], struct, shared, true);
     return;
   }
   if (isByQuads(d)) {

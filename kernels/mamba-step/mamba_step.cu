@@ -204,21 +204,6 @@ __device__ __forceinline__ void finishRows(const Step& s, const float* parts, i6
     else s.y[one] = out;
   }
 }
-// The norms of dt, B and C in parts [rows][dtRank + 2 dState], where a model has them: a warp a part of a row.
-__device__ __forceinline__ void normParts(const Step& s, float* parts, int rows) {
-  if (!s.innerNorm) return;
-  const int N = (int)s.dState, rank = (int)s.dtRank, width = rank + 2 * N;
-  for (int job = threadIdx.x / 32; job < 3 * rows; job += blockDim.x / 32) {
-    const int which = job % 3, from = which == 0 ? 0 : which == 1 ? rank : rank + N, size = which == 0 ? rank : N;
-    float* part = parts + job / 3 * width + from;
-    const float* weight = which == 0 ? s.dtNorm : which == 1 ? s.bNorm : s.cNorm;
-    float squares = 0;
-    for (int i = threadIdx.x % 32; i < size; i += 32) squares += part[i] * part[i];
-    const float scale = rsqrtf(warpSum(squares) / size + (float)s.innerEps);
-    for (int i = threadIdx.x % 32; i < size; i += 32) part[i] *= weight ? scale * weight[i] : scale;
-  }
-  __syncthreads();
-}
 template <class W, int G, int STATES, int ROWS> __device__ void advance(const Step& s) {
   extern __shared__ float parts[];
   letNext();
@@ -250,23 +235,14 @@ template <class W, int G, int STATES, int ROWS> __device__ void advance(const St
   }
   for (int i = threadIdx.x; i < rows * width; i += blockDim.x) parts[i] = s.dbc[b0 * width + i];
   __syncthreads();
-  normParts(s, parts, rows);
+  normParts(s, parts, rows, width);
   finishRows<W, G, STATES, ROWS>(s, parts, b0, rows, channel, isMine, lane, A, weights, h, u, gate, bias, skip, dtRow);
 }
 
-// Up to 16 states, a multiple of 4: 4 lanes a channel with 4 states each, 64 channels and 4 sequences a block. Lane q does what a channel needs once
-// a sequence, delta and the gate, for sequence q. Shared: [4][dtRank + 2 dState].
+// Up to 16 states, a multiple of 4, many sequences and weights in float32 (others: mamba_step_states.cu): 4 lanes a channel with 4 states each, 64
+// channels and 4 sequences a block. Lane q does what a channel needs once a sequence, delta and the gate, for sequence q. Shared: [4][dtRank + 2 dState].
 constexpr int MOST_QUADS = 8;
-// Lane q of 4 gets the sum over the four lanes of v[q].
-__device__ __forceinline__ float sumOfOwn(const float (&v)[4], int q) {
-  const float low = (q & 1 ? v[1] : v[0]) + __shfl_xor_sync(~0u, q & 1 ? v[0] : v[1], 1);
-  const float high = (q & 1 ? v[3] : v[2]) + __shfl_xor_sync(~0u, q & 1 ? v[2] : v[3], 1);
-  return (q & 2 ? high : low) + __shfl_xor_sync(~0u, q & 2 ? low : high, 2);
-}
-template <class W> struct alignas(4 * sizeof(W)) FourOf {
-  W values[4];
-};
-template <class W> __device__ void advanceQuads(const Step& s) {
+extern "C" __global__ void __launch_bounds__(256, 3) step_advance_quads_float32(Step s) {
   extern __shared__ float parts[];
   letNext();
   const int q = threadIdx.x % 4, N = (int)s.dState, rank = (int)s.dtRank, width = rank + 2 * N, from = 4 * q;
@@ -276,11 +252,11 @@ template <class W> __device__ void advanceQuads(const Step& s) {
   const int channel = isMine ? c : 0;
   const i64 b0 = (i64)blockIdx.y * 4;
   const int rows = (int)min((i64)4, s.batch - b0);
-  const W* dtRow = (const W*)s.dtProj + (i64)channel * rank;
-  FourOf<W> weights[MOST_QUADS];
+  const float* dtRow = (const float*)s.dtProj + (i64)channel * rank;
+  float4 weights[MOST_QUADS];
 #pragma unroll
   for (int k = 0; k < MOST_QUADS; k++)
-    if (4 * (q + 4 * k) < rank) weights[k] = *(const FourOf<W>*)(dtRow + 4 * (q + 4 * k));
+    if (4 * (q + 4 * k) < rank) weights[k] = *(const float4*)(dtRow + 4 * (q + 4 * k));
   float4 h[4], A = make_float4(0, 0, 0, 0);
   if (hasStates) A = *(const float4*)(s.A_log + (i64)channel * N + from);
   const float bias = s.dtBias[channel], skip = s.D[channel];
@@ -294,7 +270,7 @@ template <class W> __device__ void advanceQuads(const Step& s) {
   const float u = s.u[one], gate = s.z ? s.z[one] : s.xz[own * 2 * s.dInner + s.dInner + channel];
   for (int i = threadIdx.x; i < rows * width; i += blockDim.x) parts[i] = s.dbc[b0 * width + i];
   __syncthreads();
-  normParts(s, parts, rows);
+  normParts(s, parts, rows, width);
   float sums[4];
 #pragma unroll
   for (int r = 0; r < 4; r++) {
@@ -304,8 +280,8 @@ template <class W> __device__ void advanceQuads(const Step& s) {
     for (int k = 0; k < MOST_QUADS; k++)
       if (4 * (q + 4 * k) < rank) {
         const float4 d = *(const float4*)(dt + 4 * (q + 4 * k));
-        const auto& w = weights[k].values;
-        sums[r] += (widen(w[0]) * d.x + widen(w[1]) * d.y) + (widen(w[2]) * d.z + widen(w[3]) * d.w);
+        const float4 w = weights[k];
+        sums[r] += (w.x * d.x + w.y * d.y) + (w.z * d.z + w.w * d.w);
       }
   }
   const float ownDelta = softplus(sumOfOwn(sums, q) + bias), ownStep = ownDelta * u;
@@ -325,8 +301,7 @@ template <class W> __device__ void advanceQuads(const Step& s) {
   }
   const float out = (sumOfOwn(sums, q) + skip * u) * gate * sigmoid(gate);
   if (!isMine || q >= rows) return;
-  if (s.yCast) ((W*)s.yCast)[one] = narrow<W>(out);
-  else s.y[one] = out;
+  (s.yCast ? (float*)s.yCast : s.y)[one] = out;
 }
 
 #define FEW(name, W, B)                                                                                                     \
@@ -346,7 +321,6 @@ template <class W> __device__ void advanceQuads(const Step& s) {
   ONE(name, W, 8)                                                                    \
   ADVANCE(name, W, 4, 2, 1)                                                          \
   ADVANCE(name, W, 16, 1, 1)                                                         \
-  extern "C" __global__ void __launch_bounds__(256, 3) step_advance_quads_##name(Step s) { advanceQuads<W>(s); } \
   ADVANCE(name, W, 16, 1, 8)                                                         \
   ADVANCE(name, W, 16, 8, 1)                                                         \
   ADVANCE(name, W, 32, 8, 1)

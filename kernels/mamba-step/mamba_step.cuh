@@ -53,3 +53,26 @@ __device__ __forceinline__ float convolve(const Step& s, i64 b, int c, float v) 
   if (kept > 0) s.convOut[at + (kept - 1) * s.dInner] = v;
   return sum * sigmoid(sum);
 }
+
+// The norms of dt, B and C in parts [rows][dtRank + 2 dState], rows `pitch` apart, where a model has them: a warp a part of a row.
+__device__ __forceinline__ void normParts(const Step& s, float* parts, int rows, int pitch) {
+  if (!s.innerNorm) return;
+  const int N = (int)s.dState, rank = (int)s.dtRank;
+  for (int job = threadIdx.x / 32; job < 3 * rows; job += blockDim.x / 32) {
+    const int which = job % 3, from = which == 0 ? 0 : which == 1 ? rank : rank + N, size = which == 0 ? rank : N;
+    float* part = parts + job / 3 * pitch + from;
+    const float* weight = which == 0 ? s.dtNorm : which == 1 ? s.bNorm : s.cNorm;
+    float squares = 0;
+    for (int i = threadIdx.x % 32; i < size; i += 32) squares += part[i] * part[i];
+    const float scale = rsqrtf(warpSum(squares) / size + (float)s.innerEps);
+    for (int i = threadIdx.x % 32; i < size; i += 32) part[i] *= weight ? scale * weight[i] : scale;
+  }
+  __syncthreads();
+}
+
+// Lane q of 4 gets the sum over the four lanes of v[q].
+__device__ __forceinline__ float sumOfOwn(const float (&v)[4], int q) {
+  const float low = (q & 1 ? v[1] : v[0]) + __shfl_xor_sync(~0u, q & 1 ? v[0] : v[1], 1);
+  const float high = (q & 1 ? v[3] : v[2]) + __shfl_xor_sync(~0u, q & 1 ? v[2] : v[3], 1);
+  return (q & 2 ? high : low) + __shfl_xor_sync(~0u, q & 2 ? low : high, 2);
+}

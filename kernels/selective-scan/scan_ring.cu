@@ -16,13 +16,13 @@ __device__ __forceinline__ void tellKnown(const Scan& s, const RingPlace& p) {
   __syncthreads();
   if (threadIdx.x > 0) return;
   __threadfence();
-  asm volatile("st.release.gpu.global.u32 [%0], 1;" ::"l"(s.known + p.unit * s.chunks + p.chunk) : "memory");
+  asm volatile("st.release.gpu.global.u32 [%0], 1;" ::"l"(s.known + 1 + p.unit * s.chunks + p.chunk) : "memory");
 }
-// Until that of all chunks before this one is. They are blocks that started before.
+// Until that of all chunks before this one is. They are blocks that started before (`takeTurn`).
 __device__ __forceinline__ void awaitChunks(const Scan& s, const RingPlace& p) {
   for (unsigned c = threadIdx.x; c < p.chunk; c += blockDim.x)
     for (unsigned known = 0; !known;) {
-      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(known) : "l"(s.known + p.unit * s.chunks + c) : "memory");
+      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(known) : "l"(s.known + 1 + p.unit * s.chunks + c) : "memory");
       if (!known) __nanosleep(200);
     }
   __syncthreads();
@@ -186,16 +186,24 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
   if (SUMMARY || first) tellKnown(s, p);
 }
 
-// The blocks in the order in which they start: those of whole lengths, first chunks, summaries, and what waits for these.
+// How many blocks took a turn before this one. Blocks start in any order, so that none may wait for one of a lower index; one that has taken a turn runs.
+__device__ __forceinline__ unsigned takeTurn(const Scan& s) {
+  __shared__ unsigned turn;
+  if (threadIdx.x == 0) turn = atomicAdd(s.known, 1);
+  __syncthreads();
+  return turn;
+}
+
+// Whole lengths, which wait for nobody, by index. All else in the order in which blocks start: first chunks, summaries, and what waits for these.
 template <class T, Pass PASS> __device__ __forceinline__ void scanRing(const Scan& s) {
   constexpr int W = 8, K = 16, G = 2;
   unsigned unit = blockIdx.x, chunk = 0;
   const bool all = unit < s.unsplit;
   if (!all) {
-    const unsigned chunks = s.chunks, rest = unit - s.unsplit, split = (gridDim.x - s.unsplit) / (2 * chunks - 2), turn = rest / split;
-    unit = s.unsplit + rest % split;
-    if (turn > 0 && turn < chunks - 1) return ring<T, W, K, G, 2, Pass::SUMMARY>(s, ringPlace(s, unit, turn, false));
-    chunk = turn == 0 ? 0 : turn - (chunks - 2);
+    const unsigned chunks = s.chunks, turn = takeTurn(s), split = (gridDim.x - s.unsplit) / (2 * chunks - 2), piece = turn / split;
+    unit = s.unsplit + turn % split;
+    if (piece > 0 && piece < chunks - 1) return ring<T, W, K, G, 2, Pass::SUMMARY>(s, ringPlace(s, unit, piece, false));
+    chunk = piece == 0 ? 0 : piece - (chunks - 2);
   }
   ring<T, W, K, G, 1, PASS>(s, ringPlace(s, unit, chunk, all));
 }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <unordered_set>
 #include <vector>
 
 #include "cublaslt.h"
@@ -101,10 +102,17 @@ class Device : public Napi::ObjectWrap<Device> {
 
   ~Device() override { Shut(); }
 
-  CUcontext context() const { return context_; }
-  Staging& staging() { return staging_; }
-
  private:
+  // Makes this device the calling thread's, before anything is asked of the driver or of a library: others in this process have made theirs so. False, with an error
+  // thrown, once it is closed.
+  bool enter(Napi::Env env) {
+    if (context_ == nullptr) {
+      Napi::Error::New(env, "the device has been closed").ThrowAsJavaScriptException();
+      return false;
+    }
+    return !failed(env, driver.CtxSetCurrent(context_), "cuCtxSetCurrent");
+  }
+
   Napi::Value Info(const Napi::CallbackInfo& info) {
     char name[256] = "";
     size_t total = 0;
@@ -129,7 +137,7 @@ class Device : public Napi::ObjectWrap<Device> {
 
   Napi::Value MemInfo(const Napi::CallbackInfo& info) {
     size_t free = 0, total = 0;
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return info.Env().Undefined();
     driver.MemGetInfo(&free, &total);
     Napi::Array result = Napi::Array::New(info.Env(), 2);
     result[0u] = static_cast<double>(free);
@@ -140,22 +148,24 @@ class Device : public Napi::ObjectWrap<Device> {
   // 0 where there is no memory: the caller frees what it keeps and tries again.
   Napi::Value Alloc(const Napi::CallbackInfo& info) {
     CUdeviceptr p = 0;
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return info.Env().Undefined();
     const CUresult result = driver.MemAlloc(&p, static_cast<size_t>(integer(info[0])));
     if (result == CUDA_ERROR_OUT_OF_MEMORY) return Napi::Number::New(info.Env(), 0);
     if (failed(info.Env(), result, "cuMemAlloc")) return info.Env().Undefined();
+    memory_.insert(p);
     return Napi::Number::New(info.Env(), toNumber(p));
   }
 
   void Release(const Napi::CallbackInfo& info) {
-    driver.CtxSetCurrent(context_);
-    failed(info.Env(), driver.MemFree(toPointer(info[0])), "cuMemFree");
+    if (!enter(info.Env())) return;
+    const CUdeviceptr p = toPointer(info[0]);
+    if (memory_.erase(p) > 0) failed(info.Env(), driver.MemFree(p), "cuMemFree");
   }
 
   Napi::Value Load(const Napi::CallbackInfo& info) {
     const auto image = info[0].As<Napi::Uint8Array>();
     CUmodule module = nullptr;
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return info.Env().Undefined();
     if (failed(info.Env(), driver.ModuleLoadData(&module, image.Data()), "cuModuleLoadData")) return info.Env().Undefined();
     modules_.push_back(module);
     return Napi::Number::New(info.Env(), modules_.size() - 1);
@@ -199,24 +209,24 @@ class Device : public Napi::ObjectWrap<Device> {
   // The driver has taken the bytes when the call returns: they come from memory that is not page-locked.
   void CopyIn(const Napi::CallbackInfo& info) {
     const auto view = info[1].As<Napi::Uint8Array>();
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return;
     failed(info.Env(), driver.MemcpyHtoDAsync(toPointer(info[0]), view.Data(), view.ByteLength(), stream_), "cuMemcpyHtoDAsync");
   }
 
   // Outside the stream, which may be recording a graph: the bytes are there when the call returns.
   void CopyInNow(const Napi::CallbackInfo& info) {
     const auto view = info[1].As<Napi::Uint8Array>();
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return;
     failed(info.Env(), driver.MemcpyHtoD(toPointer(info[0]), view.Data(), view.ByteLength()), "cuMemcpyHtoD");
   }
 
   void Copy(const Napi::CallbackInfo& info) {
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return;
     failed(info.Env(), driver.MemcpyDtoDAsync(toPointer(info[0]), toPointer(info[1]), integer(info[2]), stream_), "cuMemcpyDtoDAsync");
   }
 
   void Set(const Napi::CallbackInfo& info) {
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return;
     failed(info.Env(), driver.MemsetD8Async(toPointer(info[0]), static_cast<unsigned char>(natural(info[1])), integer(info[2]), stream_),
            "cuMemsetD8Async");
   }
@@ -232,9 +242,15 @@ class Device : public Napi::ObjectWrap<Device> {
           event_(event),
           staged_(staged),
           bytes_(bytes) {}
+    // Here, not where it is resolved: a worker thread that is being ended resolves nothing any more.
+    ~Wait() override {
+      if (staged_ != nullptr) device_->staging_.give(staged_);
+      driver.CtxSetCurrent(device_->context_);
+      driver.EventDestroy(event_);
+    }
     Napi::Promise promise() const { return deferred_.Promise(); }
     void Execute() override {
-      driver.CtxSetCurrent(device_->context());
+      driver.CtxSetCurrent(device_->context_);
       const CUresult result = driver.EventSynchronize(event_);
       if (result != CUDA_SUCCESS) SetError("cuEventSynchronize: " + driver.describe(result));
     }
@@ -245,20 +261,11 @@ class Device : public Napi::ObjectWrap<Device> {
         std::memcpy(buffer.Data(), staged_, bytes_);
         value = buffer;
       }
-      finish();
       deferred_.Resolve(value);
     }
-    void OnError(const Napi::Error& error) override {
-      finish();
-      deferred_.Reject(error.Value());
-    }
+    void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
 
    private:
-    void finish() {
-      if (staged_ != nullptr) device_->staging().give(staged_);
-      driver.CtxSetCurrent(device_->context());
-      driver.EventDestroy(event_);
-    }
     Device* device_;
     Napi::ObjectReference self_;  // keeps the device while something waits for it
     Napi::Promise::Deferred deferred_;
@@ -269,8 +276,12 @@ class Device : public Napi::ObjectWrap<Device> {
 
   Napi::Value waitHere(const Napi::CallbackInfo& info, void* staged, size_t bytes) {
     CUevent event = nullptr;
-    if (failed(info.Env(), driver.EventCreate(&event, 2 /* without time */), "cuEventCreate")) return info.Env().Undefined();
-    if (failed(info.Env(), driver.EventRecord(event, stream_), "cuEventRecord")) return info.Env().Undefined();
+    CUresult result = driver.EventCreate(&event, 2 /* without time */);
+    if (result == CUDA_SUCCESS && (result = driver.EventRecord(event, stream_)) != CUDA_SUCCESS) driver.EventDestroy(event);
+    if (failed(info.Env(), result, "cuEventRecord")) {
+      staging_.give(staged);
+      return info.Env().Undefined();
+    }
     auto* wait = new Wait(info.Env(), this, info.This().As<Napi::Object>(), event, staged, bytes);
     const Napi::Promise promise = wait->promise();
     wait->Queue();
@@ -279,32 +290,35 @@ class Device : public Napi::ObjectWrap<Device> {
 
   Napi::Value CopyOut(const Napi::CallbackInfo& info) {
     const size_t bytes = static_cast<size_t>(integer(info[1]));
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return info.Env().Undefined();
     void* staged = staging_.take(bytes);
     if (staged == nullptr) {
       Napi::Error::New(info.Env(), "cuMemAllocHost: no page-locked memory").ThrowAsJavaScriptException();
       return info.Env().Undefined();
     }
-    if (failed(info.Env(), driver.MemcpyDtoHAsync(staged, toPointer(info[0]), bytes, stream_), "cuMemcpyDtoHAsync"))
+    if (failed(info.Env(), driver.MemcpyDtoHAsync(staged, toPointer(info[0]), bytes, stream_), "cuMemcpyDtoHAsync")) {
+      staging_.give(staged);
       return info.Env().Undefined();
+    }
     return waitHere(info, staged, bytes);
   }
 
   Napi::Value Synchronize(const Napi::CallbackInfo& info) {
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return info.Env().Undefined();
     return waitHere(info, nullptr, 0);
   }
 
   void BeginCapture(const Napi::CallbackInfo& info) {
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return;
     // Relaxed: memory may be allocated meanwhile.
-    failed(info.Env(), driver.StreamBeginCapture(stream_, 2), "cuStreamBeginCapture");
+    isRecording_ = !failed(info.Env(), driver.StreamBeginCapture(stream_, 2), "cuStreamBeginCapture");
   }
 
   Napi::Value EndCapture(const Napi::CallbackInfo& info) {
     CUgraph graph = nullptr;
     CUgraphExec exec = nullptr;
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return info.Env().Undefined();
+    isRecording_ = false;
     if (failed(info.Env(), driver.StreamEndCapture(stream_, &graph), "cuStreamEndCapture")) return info.Env().Undefined();
     const CUresult result = driver.GraphInstantiate(&exec, graph, 0);
     driver.GraphDestroy(graph);
@@ -314,13 +328,13 @@ class Device : public Napi::ObjectWrap<Device> {
   }
 
   void LaunchGraph(const Napi::CallbackInfo& info) {
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return;
     failed(info.Env(), driver.GraphLaunch(graphs_.at(natural(info[0])), stream_), "cuGraphLaunch");
   }
 
   void DestroyGraph(const Napi::CallbackInfo& info) {
+    if (!enter(info.Env())) return;
     CUgraphExec& exec = graphs_.at(natural(info[0]));
-    driver.CtxSetCurrent(context_);
     if (exec != nullptr) driver.GraphExecDestroy(exec);
     exec = nullptr;
   }
@@ -328,7 +342,7 @@ class Device : public Napi::ObjectWrap<Device> {
   // Marks a point of the stream for `elapsed`.
   Napi::Value Record(const Napi::CallbackInfo& info) {
     CUevent event = nullptr;
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return info.Env().Undefined();
     if (failed(info.Env(), driver.EventCreate(&event, 0), "cuEventCreate")) return info.Env().Undefined();
     if (failed(info.Env(), driver.EventRecord(event, stream_), "cuEventRecord")) return info.Env().Undefined();
     events_.push_back(event);
@@ -338,14 +352,14 @@ class Device : public Napi::ObjectWrap<Device> {
   // Milliseconds between two recorded points that have been reached.
   Napi::Value Elapsed(const Napi::CallbackInfo& info) {
     float ms = 0;
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return info.Env().Undefined();
     if (failed(info.Env(), driver.EventElapsedTime(&ms, events_.at(natural(info[0])), events_.at(natural(info[1]))), "cuEventElapsedTime"))
       return info.Env().Undefined();
     return Napi::Number::New(info.Env(), ms);
   }
 
   Napi::Value OpenCublas(const Napi::CallbackInfo& info) {
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return info.Env().Undefined();
     if (!cublas_.isOpen()) cublas_.open(info[0].As<Napi::String>());
     return Napi::Boolean::New(info.Env(), cublas_.isOpen());
   }
@@ -368,28 +382,30 @@ class Device : public Napi::ObjectWrap<Device> {
     p.strideB = integer(info[17]);
     p.strideD = integer(info[18]);
     p.accumulate = info[19].ToBoolean();
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return;
     const std::string error =
         cublas_.run(p, toPointer(info[0]), toPointer(info[1]), toPointer(info[2]), toPointer(info[3]), integer(info[4]), stream_);
     if (!error.empty()) Napi::Error::New(info.Env(), error).ThrowAsJavaScriptException();
   }
 
   Napi::Value OpenCufft(const Napi::CallbackInfo& info) {
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return info.Env().Undefined();
     if (!cufft_.isOpen()) cufft_.open(info[0].As<Napi::String>());
     return Napi::Boolean::New(info.Env(), cufft_.isOpen());
   }
 
   // (n, rows, inverse, double, in, out)
   void Fft(const Napi::CallbackInfo& info) {
-    driver.CtxSetCurrent(context_);
+    if (!enter(info.Env())) return;
     const std::string error =
-        cufft_.run(integer(info[0]), integer(info[1]), info[2].ToBoolean(), info[3].ToBoolean(), toPointer(info[4]), toPointer(info[5]), stream_);
+        cufft_.run(integer(info[0]), integer(info[1]), info[2].ToBoolean(), info[3].ToBoolean(), toPointer(info[4]), toPointer(info[5]), stream_, isRecording_);
     if (!error.empty()) Napi::Error::New(info.Env(), error).ThrowAsJavaScriptException();
   }
 
   void Close(const Napi::CallbackInfo&) { Shut(); }
 
+  // All that was made here goes, also where a worker thread ends without having closed it: the context is the process's, and stays as long as anybody has the same
+  // device open.
   void Shut() {
     if (context_ == nullptr) return;
     driver.CtxSetCurrent(context_);
@@ -399,6 +415,9 @@ class Device : public Napi::ObjectWrap<Device> {
     for (CUevent event : events_) driver.EventDestroy(event);
     staging_.clear();
     cufft_.close();
+    cublas_.close();
+    for (CUmodule module : modules_) driver.ModuleUnload(module);
+    for (CUdeviceptr p : memory_) driver.MemFree(p);
     driver.StreamDestroy(stream_);
     driver.PrimaryCtxRelease(device_);
     context_ = nullptr;
@@ -407,6 +426,8 @@ class Device : public Napi::ObjectWrap<Device> {
   CUdevice device_ = 0;
   CUcontext context_ = nullptr;
   CUstream stream_ = nullptr;
+  bool isRecording_ = false;
+  std::unordered_set<CUdeviceptr> memory_;
   Staging staging_;
   CublasLt cublas_;
   Cufft cufft_;

@@ -31,9 +31,11 @@ bool CublasLt::open(const std::string& path) {
     member = reinterpret_cast<std::decay_t<decltype(member)>>(dlsym(library, name));
     return member != nullptr;
   };
-  const bool all = find(create_, "cublasLtCreate") && find(matmul_, "cublasLtMatmul") &&
-                   find(descCreate_, "cublasLtMatmulDescCreate") && find(descSet_, "cublasLtMatmulDescSetAttribute") &&
-                   find(layoutCreate_, "cublasLtMatrixLayoutCreate") && find(layoutSet_, "cublasLtMatrixLayoutSetAttribute") &&
+  const bool all = find(create_, "cublasLtCreate") && find(destroy_, "cublasLtDestroy") && find(matmul_, "cublasLtMatmul") &&
+                   find(descCreate_, "cublasLtMatmulDescCreate") && find(descDestroy_, "cublasLtMatmulDescDestroy") &&
+                   find(descSet_, "cublasLtMatmulDescSetAttribute") &&
+                   find(layoutCreate_, "cublasLtMatrixLayoutCreate") &&
+                   find(layoutDestroy_, "cublasLtMatrixLayoutDestroy") && find(layoutSet_, "cublasLtMatrixLayoutSetAttribute") &&
                    find(preferenceCreate_, "cublasLtMatmulPreferenceCreate") &&
                    find(preferenceSet_, "cublasLtMatmulPreferenceSetAttribute") &&
                    find(preferenceDestroy_, "cublasLtMatmulPreferenceDestroy") &&
@@ -76,7 +78,10 @@ std::string CublasLt::run(const Product& p, CUdeviceptr a, CUdeviceptr b, CUdevi
   if (known == plans_.end()) {
     Plan fresh{};
     const std::string error = plan(p, workspaceBytes, fresh);
-    if (!error.empty()) return error;
+    if (!error.empty()) {
+      destroy(fresh);
+      return error;
+    }
     known = plans_.emplace(p, fresh).first;
   }
   Plan& plan = known->second;
@@ -89,4 +94,17 @@ std::string CublasLt::run(const Product& p, CUdeviceptr a, CUdeviceptr b, CUdevi
   const int s = matmul_(handle_, plan.operation, alpha, pointer(a), plan.a, pointer(b), plan.b, beta, pointer(d),
                         plan.d, pointer(d), plan.d, plan.algorithm, pointer(workspace), workspaceBytes, stream);
   return s == 0 ? "" : failed("cublasLtMatmul", s);
+}
+
+void CublasLt::destroy(const Plan& plan) {
+  for (void* layout : {plan.a, plan.b, plan.d})
+    if (layout != nullptr) layoutDestroy_(layout);
+  if (plan.operation != nullptr) descDestroy_(plan.operation);
+}
+
+void CublasLt::close() {
+  for (const auto& entry : plans_) destroy(entry.second);
+  plans_.clear();
+  if (handle_ != nullptr) destroy_(handle_);
+  handle_ = nullptr;
 }

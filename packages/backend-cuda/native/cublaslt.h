@@ -30,6 +30,8 @@ class CublasLt {
   // Enqueues a product; empty when done, else what failed. TF32 is never used: float32 products are float32.
   std::string run(const Product& product, CUdeviceptr a, CUdeviceptr b, CUdeviceptr d, CUdeviceptr workspace,
                   size_t workspaceBytes, CUstream stream);
+  // Gives back the handle, which is one device's, and the plans.
+  void close();
 
  private:
   struct Plan {
@@ -37,15 +39,19 @@ class CublasLt {
     uint64_t algorithm[8];
   };
   std::string plan(const Product& product, size_t workspaceBytes, Plan& into);
+  void destroy(const Plan& plan);
   void* handle_ = nullptr;
   std::map<Product, Plan> plans_;
   int (*create_)(void**) = nullptr;
+  int (*destroy_)(void*) = nullptr;
   int (*matmul_)(void* handle, void* operation, const void* alpha, const void* a, void* layoutA, const void* b, void* layoutB,
                  const void* beta, const void* c, void* layoutC, void* d, void* layoutD, const void* algorithm, void* workspace,
                  size_t workspaceBytes, CUstream stream) = nullptr;
   int (*descCreate_)(void**, int, int) = nullptr;
+  int (*descDestroy_)(void*) = nullptr;
   int (*descSet_)(void*, int, const void*, size_t) = nullptr;
   int (*layoutCreate_)(void**, int, uint64_t, uint64_t, int64_t) = nullptr;
+  int (*layoutDestroy_)(void*) = nullptr;
   int (*layoutSet_)(void*, int, const void*, size_t) = nullptr;
   int (*preferenceCreate_)(void**) = nullptr;
   int (*preferenceSet_)(void*, int, const void*, size_t) = nullptr;

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <iterator>
 
 namespace {
 constexpr int R2C = 0x2a, C2R = 0x2c, D2Z = 0x6a, Z2D = 0x6c;
@@ -26,21 +27,29 @@ bool Cufft::open(const std::string& path) {
   return all && find(plan_, "cufftPlanMany");
 }
 
-std::string Cufft::run(int64_t n, int64_t rows, bool inverse, bool isDouble, CUdeviceptr in, CUdeviceptr out, CUstream stream) {
+std::string Cufft::run(int64_t n, int64_t rows, bool inverse, bool isDouble, CUdeviceptr in, CUdeviceptr out, CUstream stream,
+                       bool isRecorded) {
   const int type = isDouble ? (inverse ? Z2D : D2Z) : (inverse ? C2R : R2C);
   auto known = std::find_if(plans_.begin(), plans_.end(), [&](const Plan& p) { return p.n == n && p.rows == rows && p.type == type; });
   if (known == plans_.end()) {
-    if (plans_.size() == KEPT) {
-      destroy_(plans_.back().handle);
-      plans_.pop_back();
+    if (plans_.size() >= KEPT) {
+      const auto oldest = std::find_if(plans_.rbegin(), plans_.rend(), [](const Plan& p) { return !p.isRecorded; });
+      if (oldest != plans_.rend()) {
+        destroy_(oldest->handle);
+        plans_.erase(std::next(oldest).base());
+      }
     }
     int size = static_cast<int>(n), handle = 0;
     if (int s = plan_(&handle, 1, &size, nullptr, 1, 0, nullptr, 1, 0, type, static_cast<int>(rows))) return failed("cufftPlanMany", s);
-    plans_.push_front({n, rows, type, handle});
-    if (int s = stream_(handle, stream)) return failed("cufftSetStream", s);
+    if (int s = stream_(handle, stream)) {
+      destroy_(handle);
+      return failed("cufftSetStream", s);
+    }
+    plans_.push_front({n, rows, type, handle, false});
   } else {
     plans_.splice(plans_.begin(), plans_, known);
   }
+  if (isRecorded) plans_.front().isRecorded = true;
   const auto exec = isDouble ? (inverse ? execZ2D_ : execD2Z_) : (inverse ? execC2R_ : execR2C_);
   const int s = exec(plans_.front().handle, reinterpret_cast<void*>(in), reinterpret_cast<void*>(out));
   return s == 0 ? "" : failed("cufftExec", s);

@@ -11,14 +11,16 @@ class Cufft {
   // False where the library is not found; `path` is tried first if it is not empty.
   bool open(const std::string& path);
   bool isOpen() const { return plan_ != nullptr; }
-  // Enqueues `rows` transforms of `n` real numbers, unnormalised in both directions; empty when done, else what failed.
-  std::string run(int64_t n, int64_t rows, bool inverse, bool isDouble, CUdeviceptr in, CUdeviceptr out, CUstream stream);
+  // Enqueues `rows` transforms of `n` real numbers, unnormalised in both directions; empty when done, else what failed. What is recorded is replayed: its plan,
+  // whose memory the replays use, stays.
+  std::string run(int64_t n, int64_t rows, bool inverse, bool isDouble, CUdeviceptr in, CUdeviceptr out, CUstream stream, bool isRecorded);
   void close();
 
  private:
   struct Plan {
     int64_t n, rows;
     int type, handle;
+    bool isRecorded;
   };
   // The latest used first.
   std::list<Plan> plans_;

@@ -60,6 +60,7 @@ struct CUlaunchConfig {
   X(MemcpyDtoDAsync, cuMemcpyDtoDAsync_v2, (CUdeviceptr, CUdeviceptr, size_t, CUstream))                                          \
   X(MemsetD8Async, cuMemsetD8Async, (CUdeviceptr, unsigned char, size_t, CUstream))                                               \
   X(ModuleLoadData, cuModuleLoadData, (CUmodule*, const void*))                                                                   \
+  X(ModuleUnload, cuModuleUnload, (CUmodule))                                                                                     \
   X(ModuleGetFunction, cuModuleGetFunction, (CUfunction*, CUmodule, const char*))                                                 \
   X(FuncSetAttribute, cuFuncSetAttribute, (CUfunction, int, int))                                                                 \
   X(LaunchKernel, cuLaunchKernel,                                                                                                 \

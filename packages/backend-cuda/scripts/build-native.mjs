@@ -1,4 +1,5 @@
-// Builds the addon with g++ and, where nvcc is, the kernels of /kernels/*/*.cu. What is not there is said, and is no failure: the addon
+// Builds the addon with g++ and, where nvcc is, the kernels of /kernels/*/*.cu, into prebuilt/PLATFORM: what the package of that platform
+// is packed from, and where the loader finds it in a clone. What is not there is said, and is no failure: the addon
 // then says so when a backend is made. Objects are built again only when what they are made of has changed.
 
 import { spawn, spawnSync } from "node:child_process";
@@ -89,6 +90,8 @@ else {
       "-Wextra",
       "-Wno-cast-function-type",
       "-DNODE_ADDON_API_CPP_EXCEPTIONS",
+      // What fails in a worker thread that is being ended ends with it, not with the process.
+      "-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
     ],
     ...["-fexceptions", "-isystem", include, "-isystem", headers, ...sources, "-o", into, "-ldl"],
   ]);

@@ -1,7 +1,7 @@
 // Bundles the programs of test/gpu, with the addon and the kernels beside them, for a machine that has nothing but Node and a GPU:
 //   node packages/backend-cuda/scripts/bundle-gpu.mjs FOLDER
 //   MAMBA_TS_CUDA_NATIVE=FOLDER node FOLDER/conformance.js
-import { cpSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -37,5 +37,7 @@ await build({
     },
   ],
 });
-cpSync(join(here, "prebuilt/linux-x64"), out, { recursive: true });
+const native = join(here, "prebuilt/linux-x64");
+for (const file of readdirSync(native))
+  if (/\.(node|fatbin)$/.test(file)) copyFileSync(join(native, file), join(out, file));
 console.log(`${programs.length} programs in ${out}`);

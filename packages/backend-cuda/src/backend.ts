@@ -2,6 +2,7 @@ import {
   API_VERSION,
   type Backend,
   type Capture,
+  DisposedError,
   type DType,
   dtypeLayout,
   type FusedOps,
@@ -58,7 +59,7 @@ export async function createBackend(options: CudaBackendOptions = {}): Promise<C
   return {
     name: "cuda",
     apiVersion: API_VERSION,
-    device: `${name}, driver ${Math.floor(driver / 1000)}.${(driver % 1000) / 10}, ${device.hasCublas ? "cuBLASLt" : "no cuBLASLt: matrix products are slow"}`,
+    device: `${name}${ordinal > 0 ? ` (device ${ordinal})` : ""}, driver ${Math.floor(driver / 1000)}.${(driver % 1000) / 10}, ${device.hasCublas ? "cuBLASLt" : "no cuBLASLt: matrix products are slow"}`,
     dtypes: new Set<DType>(["float32", "float64", "bf16", "f16", "int32"]),
     preferredWeightDtype: "float32",
     limits: { maxBufferBytes: maxBytes ?? totalBytes },
@@ -98,10 +99,10 @@ export async function createBackend(options: CudaBackendOptions = {}): Promise<C
         });
       if (count === 0) return new ArrayBuffer(0);
       const { pointer, bytesEach } = own;
-      return device.wait(device.native.copyOut(pointer + start * bytesEach, count * bytesEach));
+      return device.wait(() => device.native.copyOut(pointer + start * bytesEach, count * bytesEach));
     },
     free: (buf) => device.memory.free(buf),
-    synchronize: () => device.wait(device.native.synchronize()),
+    synchronize: () => device.wait(() => device.native.synchronize()),
     capture: (fn) => capture(device, fn),
 
     fill: (shape, value, dtype) => fill(device, shape, value, dtype),
@@ -125,6 +126,7 @@ export async function createBackend(options: CudaBackendOptions = {}): Promise<C
 
 /** What `fn` enqueues becomes one CUDA graph: replaying it is one launch. Where `fn` throws, nothing is left behind. */
 function capture(device: CudaDevice, fn: () => void): Capture {
+  device.memory.assertLive();
   if (device.memory.isPinning) throw new UnsupportedError("cuda: a capture inside a capture");
   // cuBLASLt's memory must exist before: a graph may not allocate it.
   void device.workspace;
@@ -145,7 +147,8 @@ function capture(device: CudaDevice, fn: () => void): Capture {
     throw failure ?? error;
   }
   const dispose = (): void => {
-    device.native.destroyGraph(graph);
+    // A backend's graphs go with it.
+    if (!device.memory.isDisposed) device.native.destroyGraph(graph);
     release();
   };
   if (failure !== undefined) {
@@ -156,7 +159,11 @@ function capture(device: CudaDevice, fn: () => void): Capture {
   device.native.launchGraph(graph);
   let isDisposed = false;
   return {
-    replay: () => device.native.launchGraph(graph),
+    replay() {
+      device.memory.assertLive();
+      if (isDisposed) throw new DisposedError("cuda: a capture was replayed after it had been disposed");
+      device.native.launchGraph(graph);
+    },
     [Symbol.dispose]() {
       if (!isDisposed) dispose();
       isDisposed = true;

@@ -29,6 +29,8 @@ export class CudaDevice {
   readonly #modules = new Map<string, number>();
   readonly #functions = new Map<string, number>();
   #workspace = 0;
+  /** How many wait for the device: what they wait for must not go before. */
+  #waits = 0;
 
   constructor(readonly options: DeviceOptions) {
     this.native = openDevice(options.folder, options.ordinal);
@@ -43,7 +45,7 @@ export class CudaDevice {
 
   /**
    * Enqueues a kernel: `kernel` of the file `file` of /kernels.
-   * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/chain.cuh)
+   * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/chain.cuh); "ends" if it lets the next one start only then
    */
   launch(
     file: string,
@@ -52,15 +54,16 @@ export class CudaDevice {
     block: Extent,
     parameters: readonly Parameter[],
     sharedBytes = 0,
-    early = false,
+    early: boolean | "ends" = false,
   ): void {
     const fn = this.#find(file, kernel, sharedBytes);
     const [x, y = 1, z = 1] = grid;
     if (x === 0 || y === 0 || z === 0) return;
     try {
       const [blockX, blockY = 1, blockZ = 1] = block;
-      const isEarly = early && this.info.major >= 9;
+      const isEarly = early !== false && this.info.major >= 9;
       this.native.launch(fn, x, y, z, blockX, blockY, blockZ, sharedBytes, pack(parameters), isEarly);
+      this.memory.launched(parameters, isEarly && early !== "ends");
       this.onLaunch?.(kernel);
     } catch (cause) {
       throw new BackendError(
@@ -71,7 +74,13 @@ export class CudaDevice {
   }
 
   /** Enqueues a kernel that loops over `n` elements. */
-  each(file: string, kernel: string, n: number, parameters: readonly Parameter[], early = false): void {
+  each(
+    file: string,
+    kernel: string,
+    n: number,
+    parameters: readonly Parameter[],
+    early: boolean | "ends" = false,
+  ): void {
     const blocks = Math.min(Math.ceil(n / 256), this.info.multiprocessors * 32);
     this.launch(file, kernel, [blocks], [256], parameters, 0, early);
   }
@@ -112,21 +121,39 @@ export class CudaDevice {
   }
 
   /** Failures of earlier work show when somebody waits: they become errors of ours. */
-  async wait<T>(work: Promise<T>): Promise<T> {
+  async wait<T>(work: () => Promise<T>): Promise<T> {
+    this.memory.assertLive();
+    this.#waits++;
     try {
-      return await work;
+      return await work();
     } catch (cause) {
       if (isMambaError(cause)) throw cause;
       throw new BackendError(`cuda: work on the device failed: ${(cause as Error).message}`, {
         hint: "CUDA_LAUNCH_BLOCKING=1 shows the kernel; the backend cannot be used any more",
         cause,
       });
+    } finally {
+      this.#waits--;
+      if (this.memory.isDisposed) this.#close();
     }
   }
 
+  /** Gives everything back, live buffers included, as soon as nothing is waited for any more. */
   dispose(): void {
-    if (this.#workspace !== 0) this.native.release(this.#workspace);
+    if (this.memory.isDisposed) return;
     this.memory.dispose();
-    this.native.close();
+    this.#close();
+  }
+
+  #close(): void {
+    if (this.#waits > 0) return;
+    try {
+      if (this.#workspace !== 0) this.native.release(this.#workspace);
+      this.memory.release();
+    } catch {
+      // After a fault of the device the driver takes nothing back; who waited has been told, and all of it goes with the context.
+    } finally {
+      this.native.close();
+    }
   }
 }

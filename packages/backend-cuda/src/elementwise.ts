@@ -50,7 +50,13 @@ export function cast(device: CudaDevice, x: Operand, to: DType): Buf {
   const isQuick = (x.dtype === "float32" && halves.includes(to)) || (to === "float32" && halves.includes(x.dtype));
   // Allocations are rounded up to 512 bytes, so that the last quad is there whole.
   if (isQuick)
-    device.each(FILE, `cast_quads_${x.dtype}_${to}`, Math.ceil(n / 4), [device.own(x), y, i64(Math.ceil(n / 4))], true);
+    device.each(
+      FILE,
+      `cast_quads_${x.dtype}_${to}`,
+      Math.ceil(n / 4),
+      [device.own(x), y, i64(Math.ceil(n / 4))],
+      "ends",
+    );
   else device.each(FILE, `cast_${x.dtype}_${to}`, n, [device.own(x), y, i64(n)]);
   return y;
 }

@@ -10,7 +10,7 @@ export function gather(device: CudaDevice, x: Operand, indices: Operand, axis: n
   const total = outer * count * inner;
   const y = device.alloc(total, x.dtype);
   const parameters = [device.own(x), device.own(indices), y, i64(total), i64(n), i64(count), i64(inner)];
-  device.each("gather", `gather_${x.dtype}`, total, parameters, true);
+  device.each("gather", `gather_${x.dtype}`, total, parameters, "ends");
   return y;
 }
 

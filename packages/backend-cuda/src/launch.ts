@@ -3,7 +3,7 @@ import type { CudaBuf } from "./memory.js";
 /** One parameter of a kernel: a buffer's address (with an offset in elements), null, or a number of a type. */
 export type Parameter =
   | CudaBuf
-  | { readonly pointer: number }
+  | { readonly pointer: number; readonly of?: CudaBuf | undefined }
   | { readonly i64: number | readonly number[] }
   | { readonly i32: number }
   | { readonly f32: number }
@@ -16,6 +16,7 @@ export const f64 = (n: number): Parameter => ({ f64: n });
 /** The address of element `offset` of a buffer; null without one. */
 export const pointer = (buf: CudaBuf | undefined, offset = 0): Parameter => ({
   pointer: buf === undefined ? 0 : buf.pointer + offset * buf.bytesEach,
+  of: buf,
 });
 
 const bytes = new Uint8Array(4096);

@@ -48,6 +48,7 @@ export function product(
         ...([b.transposed, a.transposed, b.rowStride, a.rowStride, yStride] as const),
         ...([b.batchStride, a.batchStride, m * n, accumulate] as const),
       );
+      device.memory.launched([y]);
       device.onLaunch?.(`matmul ${dtype} ${m}x${n}x${k}`);
       return;
     } catch (cause) {
@@ -67,7 +68,7 @@ export function product(
     [
       { pointer: at(a) },
       { pointer: at(b) },
-      { pointer: yPointer },
+      { pointer: yPointer, of: y },
       ...[m, n, k, aRow, aColumn, bRow, bColumn, a.batchStride, b.batchStride].map(i64),
     ],
   );

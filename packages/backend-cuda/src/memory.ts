@@ -13,8 +13,8 @@ import type { NativeDevice } from "./native.js";
 /** Device memory of one dtype. */
 export class CudaBuf implements Buf {
   freed = false;
-  /** When it was made or last changed where it lies, see `CudaMemory.isSettled`. */
-  changed: number;
+  /** `CudaMemory.ends` when it was made or last given to a launch, see `isSettled`. */
+  used: number;
   constructor(
     readonly owner: CudaMemory,
     readonly dtype: DType,
@@ -24,7 +24,7 @@ export class CudaBuf implements Buf {
     /** Bytes taken, a size that is handed out again. */
     readonly room: number,
   ) {
-    this.changed = owner.made;
+    this.used = owner.ends;
   }
 
   get bytesEach(): number {
@@ -37,8 +37,6 @@ export class CudaBuf implements Buf {
 }
 
 const SMALL = 2 ** 20;
-/** More buffers than a chain of waiting kernels makes (kernels/common/chain.cuh). */
-const SETTLED = 32;
 
 /** Sizes are rounded so that few different ones exist: to 512 bytes, to 1/8 of the next power of two above 1 MiB. */
 function roomFor(bytes: number): number {
@@ -56,10 +54,12 @@ export class CudaMemory {
   #liveBytes = 0;
   /** The most bytes that were live at a time, since it was last set. */
   peakBytes = 0;
-  /** Buffers made so far. */
-  made = 0;
+  /** Launches so far that end a chain of waiting kernels, see `isSettled`. */
+  ends = 0;
   #idleBytes = 0;
-  #disposed = false;
+  #isDisposed = false;
+  /** All that the driver has given and not got back, idle or not. */
+  readonly #addresses = new Set<number>();
   /** Buffers given back while a capture records stay pinned with it. */
   #pinned: { room: number; pointer: number }[] | undefined;
   constructor(
@@ -81,14 +81,13 @@ export class CudaMemory {
    * @param isFresh - from the driver: nothing that has been enqueued uses it
    */
   alloc(count: number, dtype: DType, isFresh = false): CudaBuf {
-    if (this.#disposed) throw new DisposedError("cuda: the backend was used after it had been disposed");
+    this.assertLive();
     const { elements, bytes } = dtypeLayout[dtype];
     if (!Number.isSafeInteger(count) || count < 0 || elements !== 1)
       throw new InvalidArgumentError(`cuda: ${count} is no number of ${dtype} elements`);
     const room = roomFor(count * bytes);
     const pointer = room === 0 ? 0 : this.#take(room, count, dtype, isFresh);
     this.#live++;
-    this.made++;
     this.#liveBytes += room;
     this.peakBytes = Math.max(this.peakBytes, this.#liveBytes);
     // 0x7f bytes are NaN in every float format, and a large number in int32.
@@ -104,10 +103,10 @@ export class CudaMemory {
     }
     if (this.#liveBytes + room <= this.options.maxBytes) {
       if (this.#liveBytes + this.#idleBytes + room > this.options.maxBytes) this.#shrink();
-      const fresh = this.device.alloc(room);
+      const fresh = this.#ask(room);
       if (fresh !== 0) return fresh;
       this.#shrink();
-      const second = this.device.alloc(room);
+      const second = this.#ask(room);
       if (second !== 0) return second;
     }
     const [free] = this.device.memInfo();
@@ -117,9 +116,20 @@ export class CudaMemory {
     );
   }
 
+  /** Memory of the driver; 0 if it has none. */
+  #ask(room: number): number {
+    const address = this.device.alloc(room);
+    if (address !== 0) this.#addresses.add(address);
+    return address;
+  }
+
   /** Gives what is kept back to the driver. */
   #shrink(): void {
-    for (const pointers of this.#idle.values()) for (const p of pointers) this.device.release(p);
+    for (const pointers of this.#idle.values())
+      for (const p of pointers) {
+        this.#addresses.delete(p);
+        this.device.release(p);
+      }
     this.#idle.clear();
     this.#idleBytes = 0;
   }
@@ -132,23 +142,55 @@ export class CudaMemory {
     this.#idleBytes += room;
   }
 
+  /** Works after `dispose`, too: tensors may be disposed after their backend. */
   free(buf: Buf): void {
-    const own = this.own(buf);
+    const own = this.#check(buf);
     own.freed = true;
     this.#live--;
     this.#liveBytes -= own.room;
-    if (this.#disposed) return;
+    if (this.#isDisposed) return;
     if (this.#pinned !== undefined) this.#pinned.push(own);
     else this.#keep(own.room, own.pointer);
   }
 
-  /** Whether what wrote the buffer has ended when a kernel that is launched early begins: it may read it at once. */
-  isSettled(buf: CudaBuf): boolean {
-    return this.made - buf.changed > SETTLED;
+  /**
+   * Notes what has been launched.
+   * @param parameters - the kernel's: buffers, or what says in `of` which one it lies in
+   * @param passes - it lets the next kernel start before it has waited for those before it
+   */
+  launched(parameters: readonly object[], passes = false): void {
+    if (!passes) this.ends++;
+    for (const p of parameters) {
+      const buf = p instanceof CudaBuf ? p : (p as { readonly of?: CudaBuf }).of;
+      if (buf !== undefined) buf.used = this.ends;
+    }
   }
 
-  /** The buffer as ours; throws if it is another backend's or has been freed. */
+  /**
+   * Whether a kernel that is launched early now may read the buffer before it has waited (kernels/common/chain.cuh).
+   *
+   * Such a kernel starts when the one before it lets it, which may be running, as may those before that one, if it let the kernel start before it had itself waited,
+   * and so on. A launch that ends the chain is one that starts when all before it is done and seen (it is not early; a product, whose kernel may let the next start)
+   * or that lets the next start only when it has waited. What starts after it, at once or through others, starts when all before it is done. So the buffer may be read
+   * if an end was launched after the last launch that may have written it; to be on the safe side, after the last that used it at all. Copies, fills and
+   * replayed graphs need no note: only a kernel lets the next start early, what follows one of these starts when it is done.
+   */
+  isSettled(buf: CudaBuf): boolean {
+    return this.ends > buf.used;
+  }
+
+  /** The buffer as ours; throws if it is another backend's or has been freed, by itself or with the backend. */
   own(buf: Buf): CudaBuf {
+    const own = this.#check(buf);
+    this.assertLive();
+    return own;
+  }
+
+  assertLive(): void {
+    if (this.#isDisposed) throw new DisposedError("cuda: the backend was used after it had been disposed");
+  }
+
+  #check(buf: Buf): CudaBuf {
     if (!(buf instanceof CudaBuf) || buf.owner !== this)
       throw new BackendMismatchError("cuda: a buffer of another backend, or of another device");
     if (buf.freed)
@@ -166,12 +208,24 @@ export class CudaMemory {
     const pinned = this.#pinned ?? [];
     this.#pinned = undefined;
     return () => {
-      for (const { room, pointer } of pinned) this.#keep(room, pointer);
+      if (!this.#isDisposed) for (const { room, pointer } of pinned) this.#keep(room, pointer);
     };
   }
 
+  get isDisposed(): boolean {
+    return this.#isDisposed;
+  }
+
+  /** From now on nothing can be used; the memory is given back by `release`. */
   dispose(): void {
-    this.#disposed = true;
-    this.#shrink();
+    this.#isDisposed = true;
+  }
+
+  /** Gives all memory back to the driver, that of live buffers and of captures, too: other backends share its context, which outlives this one. */
+  release(): void {
+    for (const address of this.#addresses) this.device.release(address);
+    this.#addresses.clear();
+    this.#idle.clear();
+    this.#idleBytes = 0;
   }
 }

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { UnsupportedError } from "@mamba-ts/backend";
+import { withTypedErrors } from "./native-errors.js";
 
 /** What native/addon.cc gives. Pointers are addresses, which fit a double; modules, functions, graphs and events are numbers. */
 export interface NativeDevice {
@@ -72,41 +72,67 @@ export interface NativeDevice {
   ): void;
   openCufft(path: string): boolean;
   fft(n: number, rows: number, inverse: boolean, double: boolean, input: number, output: number): void;
+  /** Frees all that was made here. Nothing may be waiting. */
   close(): void;
 }
+
+const ADDON = "mamba_cuda.node";
 
 interface NativeModule {
   readonly Device: new (ordinal: number) => NativeDevice;
 }
 
-/** The folder of the addon and the kernels: what this package was built with, or the package of this platform. */
+/** What there are packages for, one folder of prebuilt/ each; all with glibc. */
+const PLATFORMS = ["linux-x64", "linux-arm64"];
+
+/** Whether the C library is another one than the packages are made for, as on Alpine Linux. */
+function isWithoutGlibc(): boolean {
+  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
+  return process.platform === "linux" && report?.header?.glibcVersionRuntime === undefined;
+}
+
+/** The folder of the addon and the kernels: this platform's package, which in a clone is the folder that `build:native` fills. */
 export function nativeFolder(): string {
   const platform = `${process.platform}-${process.arch}`;
-  const own = fileURLToPath(new URL(`../prebuilt/${platform}`, import.meta.url));
-  if (existsSync(join(own, "mamba_cuda.node"))) return own;
+  const name = `@mamba-ts/backend-cuda-${platform}`;
+  let folder: string;
   try {
-    return dirname(createRequire(import.meta.url).resolve(`@mamba-ts/backend-cuda-${platform}/mamba_cuda.node`));
+    folder = dirname(createRequire(import.meta.url).resolve(`${name}/package.json`));
   } catch (cause) {
-    throw new UnsupportedError(`cuda: there is no addon for ${platform}`, {
-      hint: "install without --omit=optional; in a clone, build it: npx pnpm@10 --filter @mamba-ts/backend-cuda build:native",
+    const isMusl = isWithoutGlibc();
+    if (!PLATFORMS.includes(platform) || isMusl)
+      throw new UnsupportedError(`cuda: there is no addon for ${platform}${isMusl ? " without glibc (musl)" : ""}`, {
+        hint: `there is one for ${PLATFORMS.join(" and ")}, with glibc; other backends run here`,
+        cause,
+      });
+    throw new UnsupportedError(`cuda: the addon for ${platform}, ${name}, is not installed`, {
+      hint: "it is an optional dependency: install without --omit=optional (npm) or --no-optional (pnpm), on this platform",
       cause,
     });
   }
+  if (!existsSync(join(folder, ADDON)))
+    throw new UnsupportedError(`cuda: the addon for ${platform} is not built: ${folder} has no ${ADDON}`, {
+      hint: "it needs g++ and Node's headers: npx pnpm@10 --filter @mamba-ts/backend-cuda build:native",
+    });
+  return folder;
 }
 
 /** Opens a GPU. Throws UnsupportedError that says what is missing: the addon, the driver, or the device. */
 export function openDevice(folder: string, ordinal: number): NativeDevice {
   let native: NativeModule;
   try {
-    native = createRequire(import.meta.url)(join(folder, "mamba_cuda.node")) as NativeModule;
+    native = createRequire(import.meta.url)(join(folder, ADDON)) as NativeModule;
   } catch (cause) {
-    throw new UnsupportedError(`cuda: the addon does not load: ${(cause as Error).message}`, { cause });
+    throw new UnsupportedError(`cuda: the addon does not load: ${(cause as Error).message}`, {
+      ...(isWithoutGlibc() && { hint: "it was made for glibc, which is not here" }),
+      cause,
+    });
   }
   try {
-    return new native.Device(ordinal);
+    return withTypedErrors(new native.Device(ordinal));
   } catch (cause) {
     throw new UnsupportedError(`cuda: ${(cause as Error).message}`, {
-      hint: "it needs an NVIDIA GPU and its driver (version 450 or later); other backends need neither",
+      hint: "it needs an NVIDIA GPU and its driver (580 or later for the published kernels); other backends need neither",
       cause,
     });
   }

@@ -1,7 +1,7 @@
 import type { ArgReduceOp, Buf, Operand, ReduceOp } from "@mamba-ts/backend";
 import type { CudaDevice } from "./device.js";
 import { fill } from "./elementwise.js";
-import { i32, i64 } from "./launch.js";
+import { i32, i64, pointer } from "./launch.js";
 import { around } from "./shapes.js";
 
 const FILE = "reduce";
@@ -27,8 +27,8 @@ export function reduce(device: CudaDevice, op: ReduceOp, x: Operand, axis: numbe
   const parts = Math.max(1, Math.min(wanted, Math.ceil(n / 64), 256));
   for (let first = 0; first < outer; first += MAX_GRID) {
     const rows = Math.min(MAX_GRID, outer - first);
-    const source = { pointer: from.pointer + first * n * inner * from.bytesEach };
-    const target = { pointer: y.pointer + first * inner * y.bytesEach };
+    const source = pointer(from, first * n * inner);
+    const target = pointer(y, first * inner);
     if (parts === 1) {
       const parameters = [source, target, i64(n), i64(inner), i64(n), code];
       device.launch(FILE, `reduce_columns_${x.dtype}`, [columns, rows], [32, 8], parameters);

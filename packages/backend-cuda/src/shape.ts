@@ -47,7 +47,7 @@ function moveRows(
     `copy_rows_${unit}`,
     grid,
     [across, down],
-    [{ pointer: starts[0] }, { pointer: starts[1] }, numbers],
+    [{ pointer: starts[0], of: from.buf }, { pointer: starts[1], of: to.buf }, numbers],
   );
   return true;
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { packAll } from "./lib/pack.mjs";
 import { run, runPnpm } from "./lib/run.mjs";
 import { snippets } from "./lib/snippets.mjs";
-import { entryPoints, layers, readJson } from "./lib/workspace.mjs";
+import { entryPoints, layers, platformPackages, readJson } from "./lib/workspace.mjs";
 
 /** @typedef {import("./lib/pack.mjs").Tarball} Tarball */
 /** @typedef {import("./lib/snippets.mjs").Snippet} Snippet */
@@ -17,7 +17,10 @@ const table = layers();
 /** @type {string[]} */
 const faults = [];
 
-const tarballs = await packAll();
+const packed = await packAll();
+const forPlatform = new Set(platformPackages().map(({ name }) => name));
+/** What a user asks for; the packages of a platform come with those. */
+const tarballs = packed.filter(({ pkg }) => !forPlatform.has(pkg.name));
 const portable = tarballs.filter(({ pkg }) => {
   const layer = table[pkg.folder.slice("packages/".length)];
   return layer !== undefined && layer.runs === undefined;
@@ -95,26 +98,27 @@ async function inVite(folder) {
 /**
  * An empty project with these packages installed from their tarballs, also where they depend on each other.
  * @param {string} folder
- * @param {Tarball[]} packed
+ * @param {Tarball[]} asked
  * @param {string[]} tools development dependencies, at the versions of this repository
  * @param {object} compilerOptions
  */
-async function project(folder, packed, tools, compilerOptions) {
+async function project(folder, asked, tools, compilerOptions) {
   mkdirSync(join(folder, "src"), { recursive: true });
-  const files = Object.fromEntries(packed.map(({ pkg, file }) => [pkg.name, `file:${file}`]));
+  const files = (/** @type {Tarball[]} */ list) =>
+    Object.fromEntries(list.map(({ pkg, file }) => [pkg.name, `file:${file}`]));
   const write = (/** @type {string} */ name, /** @type {object} */ value) =>
     writeFileSync(join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
   write("package.json", {
     name: "user",
     private: true,
     type: "module",
-    dependencies: files,
+    dependencies: files(asked),
     devDependencies: Object.fromEntries(tools.map((name) => [name, pins[name]])),
   });
   // JSON is YAML.
   write("pnpm-workspace.yaml", {
     packages: ["."],
-    overrides: files,
+    overrides: files(packed),
     autoInstallPeers: false,
     confirmModulesPurge: false,
   });

@@ -4,10 +4,12 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { packAll } from "./lib/pack.mjs";
 import { runTool } from "./lib/run.mjs";
-import { entryPoints, root } from "./lib/workspace.mjs";
+import { entryPoints, platformPackages, root } from "./lib/workspace.mjs";
 
 /** Scripts that run on a user's machine when the package is installed. */
 const installScripts = ["preinstall", "install", "postinstall", "preprepare", "prepare", "postprepare"];
+
+const forPlatform = new Set(platformPackages().map(({ name }) => name));
 
 /** @type {string[]} */
 const faults = [];
@@ -25,6 +27,8 @@ for (const { pkg, file, contents } of await packAll()) {
   for (const script of installScripts) {
     if (manifest.scripts?.[script] !== undefined) report(`has the install script ${script}`);
   }
+  // A package of another platform is filled for the release only, which checks that it is: `check:native`.
+  if (forPlatform.has(name) && !contents.some((path) => path.endsWith(".node"))) continue;
   for (const [path, target] of targets(manifest.exports ?? {})) {
     if (!existsSync(join(root, folder, target))) report(`exports ${path}: ${target} is not there`);
   }

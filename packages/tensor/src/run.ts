@@ -17,9 +17,12 @@ export function commonBackend(op: string, tensors: readonly Tensor[]): Backend {
   const { backend } = tensors[0]!;
   for (const t of tensors)
     if (t.backend !== backend)
-      throw new BackendMismatchError(`${op}: tensors of two backends, ${backend.name} and ${t.backend.name}`, {
-        hint: "move one over: tensor(backend, await x.data(), x.shape)",
-      });
+      throw new BackendMismatchError(
+        `${op}: tensors of two backends, ${backend.name} (${backend.device}) and ${t.backend.name} (${t.backend.device})`,
+        {
+          hint: "move one over: tensor(backend, await x.data(), x.shape)",
+        },
+      );
   return backend;
 }
 

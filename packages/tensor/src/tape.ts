@@ -147,33 +147,27 @@ export function valueAndGrad<T extends { readonly loss: Tensor }>(
   wrt: readonly Tensor[],
   { onGradient }: ValueAndGradOptions = {},
 ): { readonly value: T; readonly gradients: readonly Tensor[] } {
-  return withoutRecording(() => {
-    const tape = new Tape(wrt);
-    let value: T;
-    try {
-      // Checked inside, so that a loss of the wrong shape leaves nothing behind.
-      value = scope(() => {
-        const made = withRecorder(tape, fn);
-        if (made.loss.size !== 1)
-          throw new ShapeError(`valueAndGrad: the loss is ${show(made.loss.shape)}, not a scalar`);
-        return made as never;
-      }) as T;
-    } catch (error) {
-      tape.discard();
-      throw error;
-    }
-    const { loss } = value;
-    return scope(() => {
-      const gradients = new Array<Tensor>(wrt.length);
-      const seed = fill(loss.backend, loss.shape, 1, loss.dtype);
-      tape.backward([[loss, seed]], wrt, (i, g) => {
-        const t = wrt[i]!;
-        gradients[i] = g === undefined ? fill(t.backend, t.shape, 0, t.dtype) : g.view(g.shape, g.strides);
-        onGradient?.(i, gradients[i]);
-      });
-      return { value, gradients } as never;
-    });
-  });
+  // One scope around both passes: where the backward pass throws, what `fn` returned is freed, too.
+  return withoutRecording(() =>
+    scope(() => {
+      const tape = new Tape(wrt);
+      try {
+        const value: T = scope(() => withRecorder(tape, fn) as never);
+        const { loss } = value;
+        if (loss.size !== 1) throw new ShapeError(`valueAndGrad: the loss is ${show(loss.shape)}, not a scalar`);
+        const gradients = new Array<Tensor>(wrt.length);
+        const seed = fill(loss.backend, loss.shape, 1, loss.dtype);
+        tape.backward([[loss, seed]], wrt, (i, g) => {
+          const t = wrt[i]!;
+          gradients[i] = g === undefined ? fill(t.backend, t.shape, 0, t.dtype) : g.view(g.shape, g.strides);
+          onGradient?.(i, gradients[i]);
+        });
+        return { value, gradients } as never;
+      } finally {
+        tape.discard();
+      }
+    }),
+  );
 }
 
 /**

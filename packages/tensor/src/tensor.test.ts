@@ -190,9 +190,40 @@ describe("gradients", () => {
         t.forget([u], [], () => [t.sum(x)]);
         return { loss: t.sum(v) };
       }, [x]);
-    expect(() => t.scope(wrong)).toThrow(/computed again/);
+    expect(wrong).toThrow(/computed again/);
     expect(backend.memory().liveBuffers).toBe(before);
     x.dispose();
+  });
+
+  test("a backward pass that throws leaves nothing behind, the loss and what came with it included", () => {
+    const x = vector(1, 2);
+    const w = vector(3, 4);
+    const run = () => {
+      const y = t.mul(t.exp(x), w);
+      return { loss: t.sum(y), aux: [t.neg(y)] };
+    };
+    let seen = 0;
+    const onGradient = () => {
+      vector(1);
+      if (++seen === 2) throw new Error("enough");
+    };
+    const before = backend.memory().liveBuffers;
+    expect(() => t.valueAndGrad(run, [x, w], { onGradient })).toThrow("enough");
+    expect(backend.memory().liveBuffers).toBe(before);
+    // Nor where there is no memory for its first tensor.
+    const { fill } = backend;
+    const withoutSeed = () => {
+      const made = run();
+      backend.fill = () => {
+        throw new Error("no memory");
+      };
+      return made;
+    };
+    expect(() => t.valueAndGrad(withoutSeed, [x, w])).toThrow("no memory");
+    backend.fill = fill;
+    expect(backend.memory().liveBuffers).toBe(before);
+    x.dispose();
+    w.dispose();
   });
 
   test("the loss must be a scalar", () => {

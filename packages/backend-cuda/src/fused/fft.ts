@@ -22,6 +22,7 @@ export function fft(device: CudaDevice): NonNullable<FusedOps["fft"]> {
       }
       try {
         device.native.fft(n, rows, inverse, dtype === "float64", (scratch ?? from).pointer, y.pointer);
+        device.memory.launched([y]);
       } catch (cause) {
         throw new BackendError(
           `cuda: ${inverse ? "irfft" : "rfft"} of ${rows} rows of ${n} ${dtype}: ${(cause as Error).message}`,

@@ -18,8 +18,6 @@ export function adamw(device: CudaDevice): NonNullable<FusedOps["adamw"]> {
             Array.from({ length: MAX }, (_, i) => (i < some.length ? of(some[i]!) : none));
           const addresses = (list: readonly Operand[]): Parameter =>
             i64(padded((k) => device.own(list[k]!).pointer, 0));
-          // Nothing reads the new weights before they are all there.
-          for (const k of some) device.own(param[k]!).changed = device.memory.made;
           const sizes = padded((k) => device.own(param[k]!).count, 0);
           const largest = Math.max(...sizes);
           const blocks = Math.max(1, Math.min(Math.ceil(largest / 1024), 256));
@@ -35,6 +33,8 @@ export function adamw(device: CudaDevice): NonNullable<FusedOps["adamw"]> {
               ...[lr, beta1, beta2, eps, 1 / (1 - beta1 ** step), 1 / (1 - beta2 ** step), gradScale].map(f64),
             ],
           );
+          // Of addresses the launch does not see which buffers they are.
+          for (const list of [param, m, v, grad]) for (const k of some) device.own(list[k]!).used = device.memory.ends;
         }
       }
     },

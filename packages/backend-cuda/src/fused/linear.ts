@@ -53,7 +53,7 @@ function matvec(device: CudaDevice, { x, weight, bias }: Args, d: LinearDescript
     [128],
     parameters,
     0,
-    device.memory.isSettled(device.own(weight)),
+    device.memory.isSettled(device.own(weight)) && "ends",
   );
   return y;
 }

@@ -9,6 +9,7 @@ type Args = Parameters<Op["forward"]>[0];
 type Weights = "float32" | "bf16" | "f16";
 const FILE = "mamba_step";
 const FILE_MANY = "mamba_step_many";
+const FILE_STATES = "mamba_step_states";
 /** Sequences up to which reading the weights is all that counts. */
 const FEW = 4;
 /** States of a channel at most, and room for dt, B and C of the sequences of a block. */
@@ -56,15 +57,30 @@ function advanceKernel({ dState, batch }: MambaStepDescriptor): readonly [lanes:
 }
 
 /** Whether 4 lanes take a channel of 4 sequences, 16 bytes at a time. */
-function isByQuads({ batch, dState, dtRank }: MambaStepDescriptor): boolean {
-  return batch > FEW && dState <= 16 && dState % 4 === 0 && dtRank <= 128 && dtRank % 4 === 0;
+function isByQuads({ batch, dState, dtRank, weightDtype }: MambaStepDescriptor): boolean {
+  const fits = dState <= 16 && dState % 4 === 0 && dtRank <= 128 && dtRank % 4 === 0;
+  return batch > FEW && weightDtype === "float32" && fits;
+}
+
+/** Whether a warp takes 16 channels of 8 sequences, dt_proj on the matrix units. */
+function isByStates({ batch, dInner, dState, dtRank, weightDtype }: MambaStepDescriptor): boolean {
+  const fits = dState <= 16 && dState % 4 === 0 && dInner % 16 === 0 && dtRank % 8 === 0 && dtRank <= 256;
+  return batch > FEW && weightDtype !== "float32" && fits;
 }
 
 function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor, weights: Weights): void {
+  if (isByStates(d)) {
+    const { batch, dInner, dState, dtRank } = d;
+    const grid = [Math.ceil(dInner / 64), Math.ceil(batch / 8)] as const;
+    // A warp's rows of dt_proj, and u, gate, bias and D; dt, B and C of the block's sequences.
+    const shared = 4 * (16 * 128 * Math.ceil(dtRank / 64) + 1152) + 8 * 4 * (dtRank + 2 * dState + 4);
+    device.launch(FILE_STATES, `step_advance_states_${dState}_${weights}`, grid, [128], struct, shared, true);
+    return;
+  }
   if (isByQuads(d)) {
     const grid = [Math.ceil(d.dInner / 64), Math.ceil(d.batch / 4)] as const;
     const shared = 4 * Math.min(4, d.batch) * (d.dtRank + 2 * d.dState);
-    device.launch(FILE, `step_advance_quads_${weights}`, grid, [256], struct, shared, true);
+    device.launch(FILE, "step_advance_quads_float32", grid, [256], struct, shared, true);
     return;
   }
   const [lanes, states, rows] = advanceKernel(d);
@@ -89,11 +105,11 @@ function few(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Re
   const dbc = device.alloc(batch * width, "float32");
   const struct = stepStruct(device, args, d, results, { u, z, dbc, y });
   const groups = Math.ceil(batch / each);
-  const run = (kernel: string, blocks: number, threads: number, shared = 0, early = true): void =>
+  const run = (kernel: string, blocks: number, threads: number, shared = 0, early: boolean | "ends" = true): void =>
     device.launch(FILE, `${kernel}_${each}_${weights}`, [blocks, groups], [threads], struct, shared, early);
   // The other kernels begin when this one has seen all before it.
   const read = [args.inProj, args.inBias, args.normWeight, args.normBias, args.convWeight, args.convBias];
-  const early = read.every((x) => x === undefined || device.memory.isSettled(device.own(x)));
+  const early = read.every((x) => x === undefined || device.memory.isSettled(device.own(x))) && "ends";
   const packs = packsFor(d, weights);
   if (packs === undefined) run("step_in_project", Math.ceil((2 * dInner) / 8), 256, 4 * each * dModel, early);
   else device.launch(FILE, `step_in_project_one_${packs}_${weights}`, [Math.ceil(dInner / 4)], [128], struct, 0, early);
@@ -134,7 +150,7 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
     const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
     device.launch(FILE_MANY, `${kernel}_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
   };
-  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, true);
+  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, "ends");
   run("step_in_project_many", 2 * dInner, 2, 4);
   run("step_x_project_many", width, 1, 1);
   advance(device, struct, d, weights);
@@ -166,9 +182,9 @@ function manyByLibrary(
     const right = { buf: device.own(weight), offset: 0, rowStride: k, transposed: true, batchStride: 0 };
     product(device, left, right, into, { m: batch, n, k, batch: 1 }, { accumulate });
   };
-  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, true);
+  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, "ends");
   times(between.normed, args.inProj, between.xz, [dModel, 2 * dInner]);
-  device.launch(FILE_MANY, `step_conv_${weights}`, [Math.ceil(dInner / 256), batch], [256], struct, 0, true);
+  device.launch(FILE_MANY, `step_conv_${weights}`, [Math.ceil(dInner / 256), batch], [256], struct, 0, "ends");
   times(between.uCast, args.xProj, between.dbc, [dInner, width]);
   advance(device, struct, d, weights);
   times(between.yCast, args.outProj, results.out, [dInner, dModel], true);

@@ -55,7 +55,7 @@ function forward(device: CudaDevice, args: Args, d: RmsNormDescriptor, centred: 
       [128],
       [...parameters, i64(rows), ...numbers],
       0,
-      true,
+      "ends",
     );
   else device.launch("norm", `norm_forward_${dtype}_${residualDtype}`, [rows], [256], [...parameters, ...numbers]);
   for (const buf of made) device.memory.free(buf);

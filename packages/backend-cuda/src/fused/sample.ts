@@ -26,7 +26,7 @@ export function sample(device: CudaDevice): NonNullable<FusedOps["sample"]> {
         const draw = [x, parts, counters, i64([vocab, seed, counter]), f64(temperature)];
         device.launch("sample", "sample_parts", [count, batch], [256], draw, 0, true);
         const join = [x, parts, token, logprob, counters, i64([vocab, count])];
-        device.launch("sample", "sample_join", [batch], [256], join, 0, true);
+        device.launch("sample", "sample_join", [batch], [256], join, 0, "ends");
         device.memory.free(parts);
         return { outputs: { token, logprob } };
       }),

@@ -157,7 +157,8 @@ function chunkEnds(
   const ends = device.alloc(d.batch * d.dInner * d.dState * chunks, "float32");
   const sums = device.alloc(d.batch * chunks * d.dInner, "float32");
   if (kernels.row && direction === 0) {
-    const known = device.alloc(units * chunks, "int32");
+    // And how many blocks have taken a turn, first. Set in the stream, so before each launch, a replayed one too.
+    const known = device.alloc(1 + units * chunks, "int32");
     device.native.set(known.pointer, 0, known.byteLength);
     return { ends, sums, known };
   }
@@ -227,12 +228,12 @@ function backward(
   const [file, kernel] = kernels.backward;
   const isAfter = ends !== undefined && kernels.row;
   const name = `${kernel}_${d.dtype}`;
-  device.launch(file, name, plan.grid, [kernels.backwardThreads], struct, kernels.backwardBytes, isAfter);
+  device.launch(file, name, plan.grid, [kernels.backwardThreads], struct, kernels.backwardBytes, isAfter && "ends");
   const gB = make(rows * d.groups * d.dState, d.dtype);
   const gC = make(rows * d.groups * d.dState, d.dtype);
   const [gA, gD, gBias] = [make(d.dInner * d.dState), make(d.dInner), make(d.dInner)];
   const join = [...struct, gB, gC, gA, gD, gBias, i64(plan.blocks)];
-  device.each(JOIN, `scan_join_${d.dtype}`, rows * d.groups * 2 * d.dState, join, kernels.row);
+  device.each(JOIN, `scan_join_${d.dtype}`, rows * d.groups * 2 * d.dState, join, kernels.row && "ends");
   for (const buf of Object.values(partial)) device.memory.free(buf);
   release(device, ends);
   const all = {

@@ -25,6 +25,11 @@ const cases: readonly (readonly [config: MambaConfig, batch: number, dtype: "bf1
   [{ ...common, dModel: 128, innerNorm: "weighted", innerNormEps: 1e-6 }, 9, "bf16"],
   [{ ...common, dModel: 128, norm: "layer", bias: true, dState: 8 }, 6, "bf16"],
   [{ ...common, dModel: 128, dState: 64 }, 6, "bf16"],
+  [{ ...common, dModel: 256, dtRank: 128 }, 64, "bf16"],
+  [{ ...common, dModel: 128, dtRank: 256 }, 13, "bf16"],
+  [{ ...common, dModel: 384 }, 37, "f16"],
+  [{ ...common, dModel: 256, dState: 12, innerNorm: "weighted", innerNormEps: 1e-6 }, 70, "bf16"],
+  [{ ...common, dModel: 256, dState: 4, innerNorm: "plain", innerNormEps: 1e-6 }, 11, "f16"],
 ];
 const tokens = 4;
 

@@ -1,38 +1,12 @@
 /** Two backends in one process, and two more in worker threads, at work at the same time: the same results, bit for bit: `node workers.mjs`. */
 import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { BackendMismatchError } from "@mamba-ts/backend";
-import { createBackend as createCpu } from "@mamba-ts/backend-cpu";
-import { Mamba } from "@mamba-ts/mamba";
-import { add, Rng, tensor } from "@mamba-ts/tensor";
+import { add, tensor } from "@mamba-ts/tensor";
 import { type CudaBackend, createBackend } from "../../src/index.js";
+import { allFinite, sameBits, work } from "./support/small-work.js";
 
 const nativeFolder = process.env["MAMBA_TS_CUDA_NATIVE"];
 const open = (): Promise<CudaBackend> => createBackend(nativeFolder === undefined ? {} : { nativeFolder });
-const config = { dModel: 128, nLayer: 2, vocabSize: 96, dState: 16 };
-const runs = 20;
-
-/** Logits of several prompts, one after the other, each awaited, so that others get their turn between. */
-async function work(backend: CudaBackend): Promise<Float32Array[]> {
-  const drawn = Mamba.create(config, { backend: await createCpu(), seed: 4 });
-  const model = new Mamba(config);
-  for (const [i, p] of model.parameters().entries())
-    p.value = tensor(backend, (await drawn.parameters()[i]!.value.data()) as Float32Array, p.shape, "float32");
-  const found: Float32Array[] = [];
-  for (let run = 0; run < runs; run++) {
-    const ids = Int32Array.from(new Rng(run).integers(300, config.vocabSize));
-    const { logits, hidden, state } = model.forward([ids], { logits: "last" });
-    found.push((await logits!.data()) as Float32Array);
-    for (const t of [logits!, hidden]) t.dispose();
-    state.dispose();
-  }
-  drawn.dispose();
-  model.dispose();
-  const { liveBuffers } = backend.memory();
-  if (liveBuffers !== 0) throw new Error(`${liveBuffers} buffers live`);
-  return found;
-}
-const same = (a: Float32Array[], b: Float32Array[]): boolean =>
-  a.length === b.length && a.every((x, i) => Buffer.from(x.buffer).equals(Buffer.from(b[i]!.buffer)));
 
 if (!isMainThread) {
   const backend = await open();
@@ -51,9 +25,9 @@ if (!isMainThread) {
   const timer = setInterval(() => ticks++, 1);
   const all = await Promise.all([work(one), work(two), inWorker(), inWorker()]);
   clearInterval(timer);
-  const ok = all.every((found) => same(found, all[0]!)) && all[0]!.every((x) => x.every(Number.isFinite));
+  const ok = all.every((found) => sameBits(found, all[0]!)) && allFinite(all[0]!);
   console.log(
-    `${ok ? "ok    " : "FAILED"} four backends, two in workers: the same ${runs} results; the event loop ran ${ticks} times meanwhile`,
+    `${ok ? "ok    " : "FAILED"} four backends, two in workers: the same ${all[0]!.length} results; the event loop ran ${ticks} times meanwhile`,
   );
   const [a, b] = [tensor(one, Float32Array.of(1)), tensor(two, Float32Array.of(1))];
   let refused = false;
@@ -68,7 +42,18 @@ if (!isMainThread) {
   one[Symbol.dispose]();
   // The other goes on.
   const again = await work(two);
-  console.log(`${same(again, all[0]!) ? "ok    " : "FAILED"} one backend works on when the other is disposed`);
+  console.log(`${sameBits(again, all[0]!) ? "ok    " : "FAILED"} one backend works on when the other is disposed`);
+  // What is live when a backend is disposed goes back to the driver; a read that is under way ends before.
+  const free = (): number => two.cuda.native.memInfo()[0];
+  const three = await open();
+  three.alloc(4 * 2 ** 30, "float32");
+  const reading = three.read(three.upload(Float32Array.of(1, 2), "float32"));
+  const during = free();
+  three[Symbol.dispose]();
+  const [, second] = new Float32Array(await reading);
+  const returned = (free() - during) / 2 ** 30;
+  const isReturned = second === 2 && returned > 15;
+  console.log(`${isReturned ? "ok    " : "FAILED"} disposing returned ${returned.toFixed(2)} of 16 GiB that were live`);
   two[Symbol.dispose]();
-  process.exitCode = ok && refused && same(again, all[0]!) ? 0 : 1;
+  process.exitCode = ok && refused && sameBits(again, all[0]!) && isReturned ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { runPnpm } from "./run.mjs";
-import { cacheFolder, publicPackages, root } from "./workspace.mjs";
+import { cacheFolder, platformPackages, publicPackages, root } from "./workspace.mjs";
 
 /**
  * @typedef {object} Tarball
@@ -10,13 +10,13 @@ import { cacheFolder, publicPackages, root } from "./workspace.mjs";
  * @property {string[]} contents paths inside the package
  */
 
-/** Packs every public package as it would be published. @returns {Promise<Tarball[]>} */
+/** Packs every public package as it would be published, those of one platform last. @returns {Promise<Tarball[]>} */
 export async function packAll() {
   const folder = join(cacheFolder, "tarballs");
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   return Promise.all(
-    publicPackages().map(async (pkg) => {
+    [...publicPackages(), ...platformPackages()].map(async (pkg) => {
       const { code, stdout, output } = await runPnpm(["pack", "--json", "--pack-destination", folder], {
         cwd: join(root, pkg.folder),
       });

@@ -39,23 +39,32 @@ export function readJson(path) {
   return JSON.parse(readFileSync(resolve(root, path), "utf8"));
 }
 
-/** Every package below packages/ and apps/, in the order of their folders. @returns {WorkspacePackage[]} */
-export function workspacePackages() {
-  return ["packages", "apps"].flatMap((parent) =>
-    readdirSync(join(root, parent))
-      .sort()
-      .map((name) => `${parent}/${name}`)
-      .filter((folder) => existsSync(join(root, folder, "package.json")))
-      .map((folder) => {
-        const manifest = /** @type {Manifest} */ (readJson(`${folder}/package.json`));
-        return { folder, name: manifest.name, manifest };
-      }),
-  );
+/** The packages of one folder, in the order of their names. @param {string} parent @returns {WorkspacePackage[]} */
+function packagesIn(parent) {
+  if (!existsSync(join(root, parent))) return [];
+  return readdirSync(join(root, parent))
+    .sort()
+    .map((name) => `${parent}/${name}`)
+    .filter((folder) => existsSync(join(root, folder, "package.json")))
+    .map((folder) => {
+      const manifest = /** @type {Manifest} */ (readJson(`${folder}/package.json`));
+      return { folder, name: manifest.name, manifest };
+    });
 }
 
-/** What is published. */
+/** Every package with sources: those below packages/ and apps/. */
+export function workspacePackages() {
+  return ["packages", "apps"].flatMap(packagesIn);
+}
+
+/** What is published, but for the packages of one platform. */
 export function publicPackages() {
   return workspacePackages().filter(({ manifest }) => !manifest.private);
+}
+
+/** What is published beside a package for one platform each: no sources, but what was compiled for it. */
+export function platformPackages() {
+  return workspacePackages().flatMap(({ folder }) => packagesIn(`${folder}/prebuilt`));
 }
 
 /** The table of who may import whom. @returns {{ [name: string]: Layer }} */
@@ -71,13 +80,13 @@ export function layers() {
  * @property {{ source: string, built: string } | undefined} browserTwin the module that browsers get instead
  */
 
-/** A package's entry points. @param {WorkspacePackage} pkg @returns {EntryPoint[]} */
+/** A package's entry points: the modules it exports. @param {WorkspacePackage} pkg @returns {EntryPoint[]} */
 export function entryPoints({ folder, name, manifest }) {
   const { paths } = /** @type {{ compilerOptions: { paths: { [name: string]: [string] } } }} */ (
     readJson("tsconfig.json")
   ).compilerOptions;
   return Object.entries(manifest.exports ?? {})
-    .filter(([subpath]) => subpath !== "./package.json")
+    .filter(([subpath]) => subpath !== "./package.json" && !subpath.endsWith(".node"))
     .map(([subpath, target]) => {
       const entry = subpath === "." ? name : `${name}/${subpath.slice(2)}`;
       const built = typeof target === "object" ? target["import"] : target;

@@ -94,7 +94,8 @@ function tapPositions(
 
 /**
  * Causal depthwise convolution, y[t, c] = activation(bias[c] + sum_k weight[c, k] x[t - (width - 1) + k, c]), as before the scan in a
- * Mamba block (arXiv:2312.00752, fig. 3). Positions before the first are the carried inputs, or zeros.
+ * Mamba block (arXiv:2312.00752, fig. 3). Positions before the first are the carried inputs, or zeros. Channels come last: what has them first is
+ * permuted before and after (docs/decisions/009).
  * @param args - x [batch, length, channels]; weight [channels, width]; bias? [channels]; initialState? [batch, width - 1, channels];
  * marks? int32 [batch, length], see `segmentMarks`: windows and the final state then hold real tokens of one sequence only
  * @returns y [batch, length, channels], 0 at padding; finalState [batch, width - 1, channels], the inputs a continuation needs

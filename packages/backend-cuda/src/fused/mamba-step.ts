@@ -132,6 +132,18 @@ function hasOwnProducts(device: CudaDevice, d: MambaStepDescriptor): boolean {
   return isSkinny(d) && (2 * d.dInner * d.dModel < WIDE || !device.hasCublas);
 }
 
+/** The norm of many sequences, whose weight comes while the kernels before still run; those that follow begin when it has seen all before it. */
+function normalise(
+  device: CudaDevice,
+  struct: Parameter[],
+  args: Args,
+  d: MambaStepDescriptor,
+  weights: Weights,
+): void {
+  const early = device.memory.isSettled(device.own(args.normWeight)) && "ends";
+  device.launch(FILE_MANY, `step_norm_${weights}`, [d.batch], [256], struct, 0, early);
+}
+
 /** Five kernels, products on the matrix units with what follows them done at once. */
 function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
   const { batch, dModel, dInner, dState, dtRank } = d;
@@ -150,7 +162,7 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
     const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
     device.launch(FILE_MANY, `${kernel}_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
   };
-  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, "ends");
+  normalise(device, struct, args, d, weights);
   run("step_in_project_many", 2 * dInner, 2, 4);
   run("step_x_project_many", width, 1, 1);
   advance(device, struct, d, weights);
@@ -182,7 +194,7 @@ function manyByLibrary(
     const right = { buf: device.own(weight), offset: 0, rowStride: k, transposed: true, batchStride: 0 };
     product(device, left, right, into, { m: batch, n, k, batch: 1 }, { accumulate });
   };
-  device.launch(FILE_MANY, `step_norm_${weights}`, [batch], [256], struct, 0, "ends");
+  normalise(device, struct, args, d, weights);
   times(between.normed, args.inProj, between.xz, [dModel, 2 * dInner]);
   device.launch(FILE_MANY, `step_conv_${weights}`, [Math.ceil(dInner / 256), batch], [256], struct, 0, "ends");
   times(between.uCast, args.xProj, between.dbc, [dInner, width]);

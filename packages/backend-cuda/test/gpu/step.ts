@@ -29,6 +29,11 @@ const cases: readonly (readonly [config: MambaConfig, batch: number, dtype: "bf1
   [{ ...common, dModel: 128, dtRank: 256 }, 13, "bf16"],
   [{ ...common, dModel: 384 }, 37, "f16"],
   [{ ...common, dModel: 256, dState: 12, innerNorm: "weighted", innerNormEps: 1e-6 }, 70, "bf16"],
+  [{ ...common, dModel: 4096, dInner: 64, dtRank: 16 }, 6, "bf16"],
+  [{ ...common, dModel: 4352, dInner: 64, dtRank: 16 }, 5, "bf16"],
+  [{ ...common, dModel: 134, nLayer: 2 }, 6, "bf16"],
+  [{ ...common, dModel: 130 }, 9, "float32"],
+  [{ ...common, dModel: 136, norm: "layer", bias: true }, 7, "float32"],
   [{ ...common, dModel: 256, dState: 4, innerNorm: "plain", innerNormEps: 1e-6 }, 11, "f16"],
 ];
 const tokens = 4;

@@ -16,6 +16,8 @@ type Extent = readonly [number, number?, number?];
 
 /** Room for cuBLASLt; what Hopper's kernels ask for. */
 const WORKSPACE = 32 * 2 ** 20;
+/** Descriptions of tensors that are kept, 128 bytes each. */
+const MOST_TILES = 4096;
 
 /** One GPU: its memory, and kernels by the names they have in /kernels. */
 export class CudaDevice {
@@ -28,6 +30,7 @@ export class CudaDevice {
   onLaunch: ((what: string) => void) | undefined;
   readonly #modules = new Map<string, number>();
   readonly #functions = new Map<string, number>();
+  readonly #tiles = new Map<string, Uint8Array>();
   #workspace = 0;
   /** How many wait for the device: what they wait for must not go before. */
   #waits = 0;
@@ -46,6 +49,7 @@ export class CudaDevice {
   /**
    * Enqueues a kernel: `kernel` of the file `file` of /kernels.
    * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/chain.cuh); "ends" if it lets the next one start only then
+   * @param cluster - blocks of a cluster, along the first axis of the grid (sm_90)
    */
   launch(
     file: string,
@@ -55,6 +59,7 @@ export class CudaDevice {
     parameters: readonly Parameter[],
     sharedBytes = 0,
     early: boolean | "ends" = false,
+    cluster = 1,
   ): void {
     const fn = this.#find(file, kernel, sharedBytes);
     const [x, y = 1, z = 1] = grid;
@@ -62,7 +67,7 @@ export class CudaDevice {
     try {
       const [blockX, blockY = 1, blockZ = 1] = block;
       const isEarly = early !== false && this.info.major >= 9;
-      this.native.launch(fn, x, y, z, blockX, blockY, blockZ, sharedBytes, pack(parameters), isEarly);
+      this.native.launch(fn, x, y, z, blockX, blockY, blockZ, sharedBytes, pack(parameters), isEarly, cluster);
       this.memory.launched(parameters, isEarly && early !== "ends");
       this.onLaunch?.(kernel);
     } catch (cause) {
@@ -83,6 +88,29 @@ export class CudaDevice {
   ): void {
     const blocks = Math.min(Math.ceil(n / 256), this.info.multiprocessors * 32);
     this.launch(file, kernel, [blocks], [256], parameters, 0, early);
+  }
+
+  /** Whether kernels for sm_90a run here, whose copy engine takes tiles of tensors. */
+  get hasTiles(): boolean {
+    return this.info.major === 9 && this.info.describesTensors;
+  }
+
+  /**
+   * What the copy engine is told of a matrix [rows, columns] of bf16 or f16, as a parameter of 128 bytes (`TensorMap` of common/tiles.cuh): it is brought in boxes of
+   * `boxRows` rows and 64 columns, zeros beyond the last row.
+   * @param parts - the rows are as many blocks of equal size, and a box has `boxRows` of each
+   */
+  tiles(buf: CudaBuf, rows: number, columns: number, boxRows: number, parts = 1): Parameter {
+    const key = `${buf.pointer} ${rows} ${columns} ${boxRows} ${parts} ${buf.dtype}`;
+    let bytes = this.#tiles.get(key);
+    if (bytes === undefined) {
+      const isBf16 = buf.dtype === "bf16";
+      bytes = this.native.describeTiles(buf.pointer, parts, rows / parts, columns, boxRows, isBf16);
+      // It depends on nothing else: what is forgotten is made again.
+      if (this.#tiles.size >= MOST_TILES) this.#tiles.clear();
+      this.#tiles.set(key, bytes);
+    }
+    return { bytes, align: 64, of: buf };
   }
 
   #find(file: string, kernel: string, sharedBytes: number): number {

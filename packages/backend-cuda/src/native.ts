@@ -13,6 +13,8 @@ export interface NativeDevice {
     readonly multiprocessors: number;
     readonly major: number;
     readonly minor: number;
+    /** Whether `describeTiles` can: from CUDA 12 on. */
+    readonly describesTensors: boolean;
   };
   /** Bytes free, and in all. */
   memInfo(): [number, number];
@@ -32,7 +34,19 @@ export interface NativeDevice {
     sharedBytes: number,
     parameters: Uint8Array,
     isEarly: boolean,
+    cluster: number,
   ): void;
+  /**
+   * What the copy engine is told of a tensor [parts, rows, columns] of 16-bit numbers in boxes of all parts, `boxRows` rows and 64 columns: 128 bytes.
+   */
+  describeTiles(
+    pointer: number,
+    parts: number,
+    rows: number,
+    columns: number,
+    boxRows: number,
+    isBf16: boolean,
+  ): Uint8Array;
   copyIn(pointer: number, bytes: Uint8Array): void;
   /** At once, beside the stream: into memory that no enqueued work uses. */
   copyInNow(pointer: number, bytes: Uint8Array): void;

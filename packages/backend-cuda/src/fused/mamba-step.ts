@@ -3,6 +3,7 @@ import type { CudaDevice } from "../device.js";
 import { f64, i64, type Parameter, pointer } from "../launch.js";
 import { product } from "../matmul.js";
 import type { CudaBuf } from "../memory.js";
+import { takesTiles, tileProducts } from "./mamba-step-tiles.js";
 
 type Op = NonNullable<FusedOps["mambaStep"]>;
 type Args = Parameters<Op["forward"]>[0];
@@ -124,12 +125,14 @@ function isSkinny({ dModel, dInner, weightDtype }: MambaStepDescriptor): boolean
   return weightDtype !== "float32" && dModel % 32 === 0 && dInner % 32 === 0;
 }
 
-/** Weights of in_proj from which on cuBLASLt's products are the faster ones (measured at 2.4 and 16.8 million). */
+/** Weights of in_proj from which on products by tiles, or cuBLASLt's, are the faster ones (measured at 2.4 and 16.8 million). */
 const WIDE = 2 ** 23;
 
-/** Whether the products of many sequences are those of /kernels. */
-function hasOwnProducts(device: CudaDevice, d: MambaStepDescriptor): boolean {
-  return isSkinny(d) && (2 * d.dInner * d.dModel < WIDE || !device.hasCublas);
+/** How many sequences go. */
+function manyFor(device: CudaDevice, d: MambaStepDescriptor): typeof many {
+  const isWide = 2 * d.dInner * d.dModel >= WIDE;
+  if (isWide && isSkinny(d) && takesTiles(device, d)) return manyByTiles;
+  return isSkinny(d) && !(isWide && device.hasCublas) ? many : manyByLibrary;
 }
 
 /** The norm of many sequences, whose weight comes while the kernels before still run; those that follow begin when it has seen all before it. */
@@ -144,18 +147,22 @@ function normalise(
   device.launch(FILE_MANY, `step_norm_${weights}`, [d.batch], [256], struct, 0, early);
 }
 
-/** Five kernels, products on the matrix units with what follows them done at once. */
-function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
-  const { batch, dModel, dInner, dState, dtRank } = d;
-  const width = dtRank + 2 * dState;
-  const between = {
+/** What five kernels hand on to one another. */
+function rowsOf(device: CudaDevice, { batch, dModel, dInner, dState, dtRank }: MambaStepDescriptor, weights: Weights) {
+  return {
     u: device.alloc(batch * dInner, "float32"),
     z: device.alloc(batch * dInner, "float32"),
-    dbc: device.alloc(batch * width, "float32"),
+    dbc: device.alloc(batch * (dtRank + 2 * dState), "float32"),
     normed: device.alloc(batch * dModel, weights),
     uCast: device.alloc(batch * dInner, weights),
     yCast: device.alloc(batch * dInner, weights),
   };
+}
+
+/** Five kernels, products on the matrix units with what follows them done at once. */
+function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
+  const { batch, dModel, dInner, dState, dtRank } = d;
+  const between = rowsOf(device, d, weights);
   const struct = stepStruct(device, args, d, results, between);
   // 16 mt rows and 8 nt columns a block.
   const run = (kernel: string, columns: number, mt: number, nt: number): void => {
@@ -164,9 +171,22 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
   };
   normalise(device, struct, args, d, weights);
   run("step_in_project_many", 2 * dInner, 2, 4);
-  run("step_x_project_many", width, 1, 1);
+  run("step_x_project_many", dtRank + 2 * dState, 1, 1);
   advance(device, struct, d, weights);
   run("step_out_project_many", dModel, 1, 2);
+  for (const buf of Object.values(between)) device.memory.free(buf);
+}
+
+/** The same five for wide models, whose products bring their weights by the copy engine. */
+function manyByTiles(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
+  const between = rowsOf(device, d, weights);
+  const struct = stepStruct(device, args, d, results, between);
+  const products = tileProducts(device, struct, d);
+  normalise(device, struct, args, d, weights);
+  products.inProject(between.normed, device.own(args.inProj));
+  products.xProject(between.uCast, device.own(args.xProj));
+  advance(device, struct, d, weights);
+  products.outProject(between.yCast, device.own(args.outProj));
   for (const buf of Object.values(between)) device.memory.free(buf);
 }
 
@@ -228,7 +248,7 @@ export function mambaStep(device: CudaDevice): Op {
             ssmState: device.alloc(batch * dInner * dState, "float32"),
           };
       const results = { ...states, out: device.alloc(batch * dModel, "float32") };
-      const run = batch <= FEW ? few : hasOwnProducts(device, d) ? many : manyByLibrary;
+      const run = batch <= FEW ? few : manyFor(device, d);
       run(device, args, d, results, d.weightDtype as Weights);
       const { out, convState, ssmState } = results;
       return { outputs: { out, convState, ssmState } satisfies { readonly [name: string]: Buf } };

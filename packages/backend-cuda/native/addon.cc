@@ -18,9 +18,6 @@ namespace {
 
 Driver driver;
 
-// Shared memory of a block above which a kernel gets as much of its multiprocessor's memory as there is for it.
-constexpr unsigned MUCH_SHARED = 96 * 1024;
-
 // Throws into JavaScript: "cuLaunchKernel: CUDA_ERROR_…: …".
 bool failed(Napi::Env env, CUresult result, const char* what) {
   if (result == CUDA_SUCCESS) return false;
@@ -177,6 +174,7 @@ class Device : public Napi::ObjectWrap<Device> {
   }
 
   // (module, name, bytes of shared memory that launches may ask for) -> function
+  // (module, name, most bytes of shared memory, whether its blocks get all of a multiprocessor's on-chip memory as shared memory)
   Napi::Value Find(const Napi::CallbackInfo& info) {
     const std::string name = info[1].As<Napi::String>();
     CUfunction function = nullptr;
@@ -186,12 +184,11 @@ class Device : public Napi::ObjectWrap<Device> {
     const unsigned bytes = natural(info[2]);
     unsigned& most = sharedBytes_[function];
     if (bytes > 48 * 1024 && bytes > most) {
-      CUresult set = driver.FuncSetAttribute(function, FUNCTION_MAX_DYNAMIC_SHARED_BYTES, bytes);
-      // As many blocks of those that ask for much shall find room as the chip has.
-      if (set == CUDA_SUCCESS && bytes > MUCH_SHARED) set = driver.FuncSetAttribute(function, FUNCTION_PREFERRED_SHARED_CARVEOUT, 100);
-      if (failed(info.Env(), set, "cuFuncSetAttribute")) return info.Env().Undefined();
+      if (failed(info.Env(), driver.FuncSetAttribute(function, FUNCTION_MAX_DYNAMIC_SHARED_BYTES, bytes), "cuFuncSetAttribute")) return info.Env().Undefined();
       most = bytes;
     }
+    if (info[3].ToBoolean() && failed(info.Env(), driver.FuncSetAttribute(function, FUNCTION_PREFERRED_SHARED_CARVEOUT, 100), "cuFuncSetAttribute"))
+      return info.Env().Undefined();
     functions_.push_back(function);
     return Napi::Number::New(info.Env(), functions_.size() - 1);
   }

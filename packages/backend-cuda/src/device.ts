@@ -12,6 +12,17 @@ export interface DeviceOptions {
   readonly cufft: string;
 }
 
+/** What few launches need. */
+export interface LaunchOptions {
+  /** Blocks of a cluster, along the first axis of the grid (sm_90). */
+  readonly cluster?: number;
+  /**
+   * All of a multiprocessor's on-chip memory is shared memory, none of it cache but what is always. Kernels that are to run side by side must agree: a multiprocessor divides
+   * its memory anew only when nothing runs on it.
+   */
+  readonly isAllShared?: boolean;
+}
+
 type Extent = readonly [number, number?, number?];
 
 /** Room for cuBLASLt; what Hopper's kernels ask for. */
@@ -49,7 +60,6 @@ export class CudaDevice {
   /**
    * Enqueues a kernel: `kernel` of the file `file` of /kernels.
    * @param early - it may start while the kernel before it runs, and waits for it by itself (see common/chain.cuh); "ends" if it lets the next one start only then
-   * @param cluster - blocks of a cluster, along the first axis of the grid (sm_90)
    */
   launch(
     file: string,
@@ -59,9 +69,9 @@ export class CudaDevice {
     parameters: readonly Parameter[],
     sharedBytes = 0,
     early: boolean | "ends" = false,
-    cluster = 1,
+    { cluster = 1, isAllShared = false }: LaunchOptions = {},
   ): void {
-    const fn = this.#find(file, kernel, sharedBytes);
+    const fn = this.#find(file, kernel, sharedBytes, isAllShared);
     const [x, y = 1, z = 1] = grid;
     if (x === 0 || y === 0 || z === 0) return;
     try {
@@ -113,16 +123,18 @@ export class CudaDevice {
     return { bytes, align: 64, of: buf };
   }
 
-  #find(file: string, kernel: string, sharedBytes: number): number {
-    const key = sharedBytes > 48 * 1024 ? `${kernel} ${sharedBytes}` : kernel;
+  #find(file: string, kernel: string, sharedBytes: number, isAllShared: boolean): number {
+    // How memory is divided belongs to a function of a module: who wants it the other way has a copy of the module.
+    const suffix = isAllShared ? " all shared" : "";
+    const key = `${kernel}${sharedBytes > 48 * 1024 ? ` ${sharedBytes}` : ""}${suffix}`;
     const known = this.#functions.get(key);
     if (known !== undefined) return known;
-    let module = this.#modules.get(file);
+    let module = this.#modules.get(file + suffix);
     if (module === undefined) {
       module = this.native.load(kernelImage(this.options.folder, file));
-      this.#modules.set(file, module);
+      this.#modules.set(file + suffix, module);
     }
-    const fn = this.native.find(module, kernel, sharedBytes);
+    const fn = this.native.find(module, kernel, sharedBytes, isAllShared);
     this.#functions.set(key, fn);
     return fn;
   }

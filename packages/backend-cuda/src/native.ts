@@ -22,7 +22,7 @@ export interface NativeDevice {
   alloc(bytes: number): number;
   release(pointer: number): void;
   load(image: Uint8Array): number;
-  find(module: number, name: string, sharedBytes: number): number;
+  find(module: number, name: string, sharedBytes: number, isAllShared: boolean): number;
   launch(
     fn: number,
     gridX: number,

@@ -1,5 +1,5 @@
 import type { MambaStepDescriptor } from "@mamba-ts/backend";
-import type { CudaDevice } from "../device.js";
+import type { CudaDevice, LaunchOptions } from "../device.js";
 import { i64, type Parameter } from "../launch.js";
 import type { CudaBuf } from "../memory.js";
 
@@ -20,6 +20,9 @@ const IN: Tiled = { kernel: "step_in_project_tiles", columns: 64, cluster: 1, ro
 const X: Tiled = { kernel: "step_x_project_tiles", columns: 16, cluster: 8, room: 220 * 1024, parts: 1 };
 // Two blocks share a multiprocessor.
 const OUT: Tiled = { kernel: "step_out_project_tiles", columns: 64, cluster: 4, room: 110 * 1024, parts: 1 };
+
+/** How on-chip memory is divided for all kernels of a step by tiles. */
+export const ALL_SHARED: LaunchOptions = { isAllShared: true };
 
 /** Blocks that share out k. */
 function clusterOf({ cluster }: Tiled, k: number): number {
@@ -63,7 +66,10 @@ function project(
     device.tiles(weight, n, k, columns / parts, parts),
   ];
   const grid = [Math.ceil(n / columns) * size, Math.ceil(m / TILE_ROWS)] as const;
-  device.launch(FILE, `${kernel}_${weights}`, grid, [THREADS], given, 1024 + stages * stage + sums, true, size);
+  device.launch(FILE, `${kernel}_${weights}`, grid, [THREADS], given, 1024 + stages * stage + sums, true, {
+    ...ALL_SHARED,
+    cluster: size,
+  });
 }
 
 /** The three products of a step; `between` names what they read and write, beside `struct Step`. */

@@ -1,9 +1,9 @@
 import type { Buf, DType, FusedOps, MambaStepDescriptor, Operand } from "@mamba-ts/backend";
-import type { CudaDevice } from "../device.js";
+import type { CudaDevice, LaunchOptions } from "../device.js";
 import { f64, i64, type Parameter, pointer } from "../launch.js";
 import { product } from "../matmul.js";
 import type { CudaBuf } from "../memory.js";
-import { takesTiles, tileProducts } from "./mamba-step-tiles.js";
+import { ALL_SHARED, takesTiles, tileProducts } from "./mamba-step-tiles.js";
 
 type Op = NonNullable<FusedOps["mambaStep"]>;
 type Args = Parameters<Op["forward"]>[0];
@@ -69,25 +69,33 @@ function isByStates({ batch, dInner, dState, dtRank, weightDtype }: MambaStepDes
   return batch > FEW && weightDtype !== "float32" && fits;
 }
 
-function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor, weights: Weights): void {
+function advance(
+  device: CudaDevice,
+  struct: Parameter[],
+  d: MambaStepDescriptor,
+  weights: Weights,
+  options?: LaunchOptions,
+): void {
+  const launch = (file: string, kernel: string, grid: readonly [number, number], threads: number, shared: number) =>
+    device.launch(file, kernel, grid, [threads], struct, shared, true, options);
   if (isByStates(d)) {
     const { batch, dInner, dState, dtRank } = d;
     const grid = [Math.ceil(dInner / 64), Math.ceil(batch / 8)] as const;
     // A warp's rows of dt_proj, and u, gate, bias and D; dt, B and C of the block's sequences.
     const shared = 4 * (16 * 128 * Math.ceil(dtRank / 64) + 1152) + 8 * 4 * (dtRank + 2 * dState + 4);
-    device.launch(FILE_STATES, `step_advance_states_${dState}_${weights}`, grid, [128], struct, shared, true);
+    launch(FILE_STATES, `step_advance_states_${dState}_${weights}`, grid, 128, shared);
     return;
   }
   if (isByQuads(d)) {
     const grid = [Math.ceil(d.dInner / 64), Math.ceil(d.batch / 4)] as const;
     const shared = 4 * Math.min(4, d.batch) * (d.dtRank + 2 * d.dState);
-    device.launch(FILE, "step_advance_quads_float32", grid, [256], struct, shared, true);
+    launch(FILE, "step_advance_quads_float32", grid, 256, shared);
     return;
   }
   const [lanes, states, rows] = advanceKernel(d);
   const grid = [Math.ceil(d.dInner / (256 / lanes)), Math.ceil(d.batch / rows)] as const;
   const shared = 4 * Math.min(rows, d.batch) * (d.dtRank + 2 * d.dState);
-  device.launch(FILE, `step_advance_${lanes}_${states}_${rows}_${weights}`, grid, [256], struct, shared, true);
+  launch(FILE, `step_advance_${lanes}_${states}_${rows}_${weights}`, grid, 256, shared);
 }
 
 /** 16-byte packs of a row of in_proj a lane, where one sequence's stream is normalised by each warp; undefined for other shapes. */
@@ -142,9 +150,10 @@ function normalise(
   args: Args,
   d: MambaStepDescriptor,
   weights: Weights,
+  options?: LaunchOptions,
 ): void {
   const early = device.memory.isSettled(device.own(args.normWeight)) && "ends";
-  device.launch(FILE_MANY, `step_norm_${weights}`, [d.batch], [256], struct, 0, early);
+  device.launch(FILE_MANY, `step_norm_${weights}`, [d.batch], [256], struct, 0, early, options);
 }
 
 /** What five kernels hand on to one another. */
@@ -182,10 +191,10 @@ function manyByTiles(device: CudaDevice, args: Args, d: MambaStepDescriptor, res
   const between = rowsOf(device, d, weights);
   const struct = stepStruct(device, args, d, results, between);
   const products = tileProducts(device, struct, d);
-  normalise(device, struct, args, d, weights);
+  normalise(device, struct, args, d, weights, ALL_SHARED);
   products.inProject(between.normed, device.own(args.inProj));
   products.xProject(between.uCast, device.own(args.xProj));
-  advance(device, struct, d, weights);
+  advance(device, struct, d, weights, ALL_SHARED);
   products.outProject(between.yCast, device.own(args.outProj));
   for (const buf of Object.values(between)) device.memory.free(buf);
 }

@@ -194,7 +194,7 @@ class Device : public Napi::ObjectWrap<Device> {
   }
 
   // (function, grid x, y, z, block x, y, z, shared bytes, the parameters as they lie in memory, whether it waits for the one before by itself, blocks of a
-  // cluster along x)
+  // cluster along x, whether they are one struct)
   void Launch(const Napi::CallbackInfo& info) {
     auto view = info[8].As<Napi::Uint8Array>();
     size_t size = view.ByteLength();
@@ -213,7 +213,7 @@ class Device : public Napi::ObjectWrap<Device> {
       attributes[count].cluster[1] = attributes[count].cluster[2] = 1;
       count++;
     }
-    if (count == 0) {
+    if (count == 0 && !info[11].ToBoolean()) {
       failed(info.Env(),
              driver.LaunchKernel(function, natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]), natural(info[5]),
                                  natural(info[6]), natural(info[7]), stream_, nullptr, extra),
@@ -222,7 +222,10 @@ class Device : public Napi::ObjectWrap<Device> {
     }
     const CUlaunchConfig config{natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]), natural(info[5]),
                                 natural(info[6]), natural(info[7]), stream_,          attributes,       count};
-    failed(info.Env(), driver.LaunchKernelEx(&config, function, nullptr, extra), "cuLaunchKernelEx");
+    // A struct that is aligned to more than 16 bytes does not begin where a buffer of all parameters does.
+    void* all[] = {view.Data()};
+    const bool isStruct = info[11].ToBoolean();
+    failed(info.Env(), driver.LaunchKernelEx(&config, function, isStruct ? all : nullptr, isStruct ? nullptr : extra), "cuLaunchKernelEx");
   }
 
   // What the copy engine is told of a tensor [parts, rows, columns] of 16-bit numbers whose boxes are of all parts, some rows and 64 columns: 128 bytes, with

@@ -77,7 +77,10 @@ export class CudaDevice {
     try {
       const [blockX, blockY = 1, blockZ = 1] = block;
       const isEarly = early !== false && this.info.major >= 9;
-      this.native.launch(fn, x, y, z, blockX, blockY, blockZ, sharedBytes, pack(parameters), isEarly, cluster);
+      // What is aligned to more than its size stands in the one struct that the kernel takes.
+      const isStruct = parameters.some((p) => "bytes" in p);
+      const packed = pack(parameters);
+      this.native.launch(fn, x, y, z, blockX, blockY, blockZ, sharedBytes, packed, isEarly, cluster, isStruct);
       this.memory.launched(parameters, isEarly && early !== "ends");
       this.onLaunch?.(kernel);
     } catch (cause) {

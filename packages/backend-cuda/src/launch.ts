@@ -1,6 +1,6 @@
 import type { CudaBuf } from "./memory.js";
 
-/** One parameter of a kernel: a buffer's address (with an offset in elements), null, or a number of a type. */
+/** One parameter of a kernel: a buffer's address (with an offset in elements), null, a number of a type, or bytes in a struct, which is then the only parameter. */
 export type Parameter =
   | CudaBuf
   | { readonly pointer: number; readonly of?: CudaBuf | undefined }

@@ -35,6 +35,7 @@ export interface NativeDevice {
     parameters: Uint8Array,
     isEarly: boolean,
     cluster: number,
+    isStruct: boolean,
   ): void;
   /**
    * What the copy engine is told of a tensor [parts, rows, columns] of 16-bit numbers in boxes of all parts, `boxRows` rows and 64 columns: 128 bytes.

@@ -158,8 +158,9 @@ struct Config {
   unsigned count;
 };
 // Only the attributes that are known: a cluster divides the grid.
-int cuLaunchKernelEx(const Config* config, void* function, void**, void**) {
+int cuLaunchKernelEx(const Config* config, void* function, void** one, void** all) {
   if (int code = check("stream", config->stream)) return code;
+  if ((one == nullptr) == (all == nullptr)) return no(INVALID_VALUE);
   for (unsigned i = 0; i < config->count; i++) {
     const auto& [id, pad, value] = config->attributes[i];
     if (id == 4 ? value[0] == 0 || config->grid[0] % value[0] != 0 || value[1] != 1 || value[2] != 1 : id != 6 || value[0] != 1) return no(INVALID_VALUE);

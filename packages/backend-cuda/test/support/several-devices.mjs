@@ -16,7 +16,7 @@ async function use(device, seed) {
     device.copyIn(a, bytes(seed + i));
     device.copy(b, a, 1000);
     device.set(a, 7, 1000);
-    device.launch(kernel, 8, 1, 1, 32, 1, 1, 0, new Uint8Array(8), i % 2 === 0, 2 ** (i % 3));
+    device.launch(kernel, 8, 1, 1, 32, 1, 1, 0, new Uint8Array(8), i % 2 === 0, 2 ** (i % 3), i % 4 === 3);
     const read = device.copyOut(b, 1000);
     await device.synchronize();
     assert.deepEqual(new Uint8Array(await read), bytes(seed + i));

@@ -11,6 +11,7 @@ constexpr int RING_STATES = 16, RING_CHANNELS = 32;
 // lane's arrival after a warp barrier would do, and takes as long; but compute-sanitizer does not follow it.)
 __device__ __forceinline__ unsigned sharedAddress(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 __device__ __forceinline__ void barrierInit(unsigned at) { asm volatile("mbarrier.init.shared.b64 [%0], 32;" ::"r"(at) : "memory"); }
+__device__ __forceinline__ void barrierEnd(unsigned at) { asm volatile("mbarrier.inval.shared.b64 [%0];" ::"r"(at) : "memory"); }
 __device__ __forceinline__ void barrierArrive(unsigned at) {
   asm volatile("{\n.reg .b64 token;\nmbarrier.arrive.shared.b64 token, [%0];\n}" ::"r"(at) : "memory");
 }

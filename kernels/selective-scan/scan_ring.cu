@@ -11,20 +11,44 @@ template <class T, int W, int K, int G> struct Ring {
   unsigned long long barrier[W][GROUPS];
 };
 
-// What a chunk does to the state is there for others to read.
+// The bits of a word of `known`: a block works on the chunk; what the chunk does to the state is there for others to read.
+constexpr unsigned BEGUN = 1, KNOWN = 2;
+__device__ __forceinline__ unsigned* wordOf(const Scan& s, unsigned unit, unsigned chunk) { return s.known + unit * s.chunks + chunk; }
+__device__ __forceinline__ void tellBegun(const Scan& s, unsigned unit, unsigned chunk) {
+  if (threadIdx.x == 0) asm volatile("red.relaxed.gpu.global.or.b32 [%0], %1;" ::"l"(wordOf(s, unit, chunk)), "r"(BEGUN) : "memory");
+}
 __device__ __forceinline__ void tellKnown(const Scan& s, const RingPlace& p) {
   __syncthreads();
   if (threadIdx.x > 0) return;
   __threadfence();
-  asm volatile("st.release.gpu.global.u32 [%0], 1;" ::"l"(s.known + 1 + p.unit * s.chunks + p.chunk) : "memory");
+  asm volatile("red.release.gpu.global.or.b32 [%0], %1;" ::"l"(wordOf(s, p.unit, p.chunk)), "r"(BEGUN | KNOWN) : "memory");
 }
-// Until that of all chunks before this one is. They are blocks that started before (`takeTurn`).
-__device__ __forceinline__ void awaitChunks(const Scan& s, const RingPlace& p) {
-  for (unsigned c = threadIdx.x; c < p.chunk; c += blockDim.x)
-    for (unsigned known = 0; !known;) {
-      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(known) : "l"(s.known + 1 + p.unit * s.chunks + c) : "memory");
-      if (!known) __nanosleep(200);
+// Waits until it is known what all chunks before this one do, and returns this one; or returns one of them that no block has begun for so many looks (some 30 us).
+constexpr int PATIENCE = 100;
+__device__ __forceinline__ unsigned awaitChunks(const Scan& s, unsigned unit, unsigned chunk) {
+  __shared__ unsigned next;
+  if (threadIdx.x == 0) next = chunk;
+  __syncthreads();
+  for (unsigned c = threadIdx.x; c < chunk; c += blockDim.x)
+    for (int look = 0;; look++) {
+      unsigned word;
+      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(word) : "l"(wordOf(s, unit, c)) : "memory");
+      if (word & KNOWN) break;
+      if (look >= PATIENCE && !(word & BEGUN)) {
+        atomicMin(&next, c);
+        break;
+      }
+      __nanosleep(200);
     }
+  __syncthreads();
+  return next;
+}
+// Before a block's next piece: its barriers begin anew.
+template <class Tile> __device__ __forceinline__ void endBarriers() {
+  extern __shared__ float4 room[];
+  Tile& tile = *reinterpret_cast<Tile*>(room);
+  __syncthreads();
+  for (unsigned i = threadIdx.x; i < sizeof tile.barrier / 8; i += blockDim.x) barrierEnd(sharedAddress(&tile.barrier[0][0] + i));
   __syncthreads();
 }
 
@@ -39,7 +63,6 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
   extern __shared__ float4 room[];
   Tile& tile = *reinterpret_cast<Tile*>(room);
   const int w = p.warp, lane = p.lane, before = w == 0 ? W - 1 : w - 1;
-  if (!SUMMARY && !p.all && p.chunk > 0) awaitChunks(s, p);
   for (int n = w; n < RING_STATES; n += W) {
     const bool there = p.active && n < s.dState;
     const float a = there ? s.A[(i64)p.channel * s.dState + n] * LOG2E : 0.f;
@@ -186,26 +209,29 @@ template <class T, int W, int K, int G, int UNROLL, Pass PASS> __device__ __forc
   if (SUMMARY || first) tellKnown(s, p);
 }
 
-// How many blocks took a turn before this one. Blocks start in any order, so that none may wait for one of a lower index; one that has taken a turn runs.
-__device__ __forceinline__ unsigned takeTurn(const Scan& s) {
-  __shared__ unsigned turn;
-  if (threadIdx.x == 0) turn = atomicAdd(s.known, 1);
-  __syncthreads();
-  return turn;
-}
-
-// Whole lengths, which wait for nobody, by index. All else in the order in which blocks start: first chunks, summaries, and what waits for these.
+// By index: blocks of whole lengths, first chunks, summaries, and what waits for these. CUDA does not promise that blocks start in this order. So a block waits only
+// for chunks on which a block works that waits for nobody, and does itself what nobody has begun (two that do the same chunk write the same numbers).
 template <class T, Pass PASS> __device__ __forceinline__ void scanRing(const Scan& s) {
   constexpr int W = 8, K = 16, G = 2;
-  unsigned unit = blockIdx.x, chunk = 0;
+  // The shuffle hides that all lanes have the same number: kept as such, it and all that follows from it leave the loop too few registers (measured).
+  unsigned unit = __shfl_sync(~0u, blockIdx.x, threadIdx.x % 32), own = 0, piece = 0;
+  const unsigned chunks = s.chunks;
   const bool all = unit < s.unsplit;
   if (!all) {
-    const unsigned chunks = s.chunks, turn = takeTurn(s), split = (gridDim.x - s.unsplit) / (2 * chunks - 2), piece = turn / split;
-    unit = s.unsplit + turn % split;
-    if (piece > 0 && piece < chunks - 1) return ring<T, W, K, G, 2, Pass::SUMMARY>(s, ringPlace(s, unit, piece, false));
-    chunk = piece == 0 ? 0 : piece - (chunks - 2);
+    const unsigned rest = unit - s.unsplit, split = (gridDim.x - s.unsplit) / (2 * chunks - 2);
+    unit = s.unsplit + rest % split;
+    piece = rest / split;
+    own = piece < chunks - 1 ? piece : piece - (chunks - 2);
+    if (piece < chunks - 1) tellBegun(s, unit, own);
   }
-  ring<T, W, K, G, 1, PASS>(s, ringPlace(s, unit, chunk, all));
+  const bool waits = piece >= chunks - 1 && !all;
+  for (;;) {
+    const unsigned chunk = waits ? awaitChunks(s, unit, own) : own;
+    if (chunk > 0 && !(waits && chunk == own)) ring<T, W, K, G, 2, Pass::SUMMARY>(s, ringPlace(s, unit, chunk, false));
+    else ring<T, W, K, G, 1, PASS>(s, ringPlace(s, unit, chunk, all));
+    if (chunk == own) return;
+    endBarriers<Ring<T, W, K, G>>();
+  }
 }
 
 }  // namespace

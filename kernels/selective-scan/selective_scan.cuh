@@ -17,8 +17,7 @@ struct Scan {
   i64 batch, length, dInner, dState, groups, softplus;
   // Chunks but the first begin `shift` tokens earlier than at multiples of their length, and the first one is that much shorter.
   i64 chunks, chunkLength, shift, checkpoints, firstChunk, unsplit;
-  // Of the ring, forward, zero before each launch: how many blocks have taken a turn; then whether it is known what a chunk does to the state [block of the whole
-  // length, chunk].
+  // Of the ring, forward, zero before each launch: whether a chunk has been begun, and whether it is known what it does to the state [block of the whole length, chunk].
   unsigned* known;
   void* y;
   float *final, *saved;

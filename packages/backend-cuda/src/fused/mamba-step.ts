@@ -80,10 +80,13 @@ function advance(
     device.launch(file, kernel, grid, [threads], struct, shared, true, options);
   if (isByStates(d)) {
     const { batch, dInner, dState, dtRank } = d;
-    const grid = [Math.ceil(dInner / 64), Math.ceil(batch / 8)] as const;
-    // A warp's rows of dt_proj, and u, gate, bias and D; dt, B and C of the block's sequences.
-    const shared = 4 * (16 * 128 * Math.ceil(dtRank / 64) + 1152) + 8 * 4 * (dtRank + 2 * dState + 4);
-    launch(FILE_STATES, `step_advance_states_${dState}_${weights}`, grid, 128, shared);
+    const groups = Math.ceil(batch / 8);
+    // A warp's channels: 8 while all warps find room on the device at a time, 5 blocks of 4 a multiprocessor.
+    const each = Math.ceil(dInner / 32) * groups <= 5 * device.info.multiprocessors ? 8 : 16;
+    const grid = [Math.ceil(dInner / (4 * each)), groups] as const;
+    // Of each warp rows of dt_proj, u, gate, bias and D; dt, B and C of the block's sequences.
+    const shared = 4 * each * (128 * Math.ceil(dtRank / 64) + 72) + 8 * 4 * (dtRank + 2 * dState + 4);
+    launch(FILE_STATES, `step_advance_states_${dState}_${each}_${weights}`, grid, 128, shared);
     return;
   }
   if (isByQuads(d)) {

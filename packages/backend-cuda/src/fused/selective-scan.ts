@@ -157,8 +157,8 @@ function chunkEnds(
   const ends = device.alloc(d.batch * d.dInner * d.dState * chunks, "float32");
   const sums = device.alloc(d.batch * chunks * d.dInner, "float32");
   if (kernels.row && direction === 0) {
-    // And how many blocks have taken a turn, first. Set in the stream, so before each launch, a replayed one too.
-    const known = device.alloc(1 + units * chunks, "int32");
+    const known = device.alloc(units * chunks, "int32");
+    // In the stream: before each launch, a replayed one too.
     device.native.set(known.pointer, 0, known.byteLength);
     return { ends, sums, known };
   }

@@ -66,7 +66,8 @@ async function main(): Promise<void> {
     }
   };
   const all = await openAll();
-  for (const [i, { device }] of all.entries()) console.log(`${i}: ${device}`);
+  for (const [i, { device, cuda }] of all.entries())
+    console.log(`${i}: ${device}, ${cuda.hasCufft ? "cuFFT" : "no cuFFT"}`);
   const first = all[0]!;
   const others = all.slice(1);
   const last = all.at(-1)!;

@@ -171,18 +171,6 @@ function rowsOf(device: CudaDevice, { batch, dModel, dInner, dState, dtRank }: M
   };
 }
 
-/** The norm of many sequences, whose weight comes while the kernels before still run; those that follow begin when it has seen all before it. */
-function normalise(
-  device: CudaDevice,
-  struct: Parameter[],
-  args: Args,
-  d: MambaStepDescriptor,
-  weights: Weights,
-): void {
-  const early = device.memory.isSettled(device.own(args.normWeight)) && "ends";
-  device.launch(FILE_MANY, `step_norm_${weights}`, [d.batch], [256], struct, 0, early);
-}
-
 /** Five kernels, products on the matrix units with what follows them done at once. */
 function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
   const { batch, dModel, dInner, dState, dtRank } = d;

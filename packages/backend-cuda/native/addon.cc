@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -74,7 +75,7 @@ class Device : public Napi::ObjectWrap<Device> {
                            InstanceMethod<&Device::DestroyGraph>("destroyGraph"), InstanceMethod<&Device::Record>("record"),
                            InstanceMethod<&Device::Elapsed>("elapsed"), InstanceMethod<&Device::OpenCublas>("openCublas"),
                            InstanceMethod<&Device::Matmul>("matmul"), InstanceMethod<&Device::OpenCufft>("openCufft"),
-                           InstanceMethod<&Device::Fft>("fft"), InstanceMethod<&Device::Close>("close"),
+                           InstanceMethod<&Device::Fft>("fft"), InstanceMethod<&Device::DescribeTiles>("describeTiles"), InstanceMethod<&Device::Close>("close"),
                        });
   }
 
@@ -132,6 +133,7 @@ class Device : public Napi::ObjectWrap<Device> {
     result["multiprocessors"] = attribute(16);
     result["major"] = attribute(75);
     result["minor"] = attribute(76);
+    result["describesTensors"] = driver.TensorMapEncode != nullptr;
     return result;
   }
 
@@ -172,38 +174,80 @@ class Device : public Napi::ObjectWrap<Device> {
   }
 
   // (module, name, bytes of shared memory that launches may ask for) -> function
+  // (module, name, most bytes of shared memory, whether its blocks get all of a multiprocessor's on-chip memory as shared memory)
   Napi::Value Find(const Napi::CallbackInfo& info) {
     const std::string name = info[1].As<Napi::String>();
     CUfunction function = nullptr;
     driver.CtxSetCurrent(context_);
     const CUresult result = driver.ModuleGetFunction(&function, modules_.at(natural(info[0])), name.c_str());
     if (failed(info.Env(), result, ("cuModuleGetFunction of " + name).c_str())) return info.Env().Undefined();
-    if (natural(info[2]) > 48 * 1024 && failed(info.Env(), driver.FuncSetAttribute(function, 8, natural(info[2])), "cuFuncSetAttribute"))
+    const unsigned bytes = natural(info[2]);
+    unsigned& most = sharedBytes_[function];
+    if (bytes > 48 * 1024 && bytes > most) {
+      if (failed(info.Env(), driver.FuncSetAttribute(function, FUNCTION_MAX_DYNAMIC_SHARED_BYTES, bytes), "cuFuncSetAttribute")) return info.Env().Undefined();
+      most = bytes;
+    }
+    if (info[3].ToBoolean() && failed(info.Env(), driver.FuncSetAttribute(function, FUNCTION_PREFERRED_SHARED_CARVEOUT, 100), "cuFuncSetAttribute"))
       return info.Env().Undefined();
     functions_.push_back(function);
     return Napi::Number::New(info.Env(), functions_.size() - 1);
   }
 
-  // (function, grid x, y, z, block x, y, z, shared bytes, the parameters as they lie in memory, whether it waits for the one before by itself)
+  // (function, grid x, y, z, block x, y, z, shared bytes, the parameters as they lie in memory, whether it waits for the one before by itself, blocks of a
+  // cluster along x, whether they are one struct)
   void Launch(const Napi::CallbackInfo& info) {
     auto view = info[8].As<Napi::Uint8Array>();
     size_t size = view.ByteLength();
     void* extra[] = {reinterpret_cast<void*>(1) /* buffer */, view.Data(), reinterpret_cast<void*>(2) /* its size */, &size, nullptr};
     driver.CtxSetCurrent(context_);
     const CUfunction function = functions_.at(natural(info[0]));
-    if (!info[9].ToBoolean()) {
+    CUlaunchAttribute attributes[2] = {};
+    unsigned count = 0;
+    if (info[9].ToBoolean()) {
+      attributes[count].id = ATTRIBUTE_PROGRAMMATIC_SERIALIZATION;
+      attributes[count++].isAllowed = 1;
+    }
+    if (const unsigned cluster = info[10].IsNumber() ? natural(info[10]) : 1; cluster > 1) {
+      attributes[count].id = ATTRIBUTE_CLUSTER_DIMENSION;
+      attributes[count].cluster[0] = cluster;
+      attributes[count].cluster[1] = attributes[count].cluster[2] = 1;
+      count++;
+    }
+    if (count == 0 && !info[11].ToBoolean()) {
       failed(info.Env(),
              driver.LaunchKernel(function, natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]), natural(info[5]),
                                  natural(info[6]), natural(info[7]), stream_, nullptr, extra),
              "cuLaunchKernel");
       return;
     }
-    CUlaunchAttribute attribute{};
-    attribute.id = ATTRIBUTE_PROGRAMMATIC_SERIALIZATION;
-    attribute.isAllowed = 1;
     const CUlaunchConfig config{natural(info[1]), natural(info[2]), natural(info[3]), natural(info[4]), natural(info[5]),
-                                natural(info[6]), natural(info[7]), stream_,          &attribute,       1};
-    failed(info.Env(), driver.LaunchKernelEx(&config, function, nullptr, extra), "cuLaunchKernelEx");
+                                natural(info[6]), natural(info[7]), stream_,          attributes,       count};
+    // A struct that is aligned to more than 16 bytes does not begin where a buffer of all parameters does.
+    void* all[] = {view.Data()};
+    const bool isStruct = info[11].ToBoolean();
+    failed(info.Env(), driver.LaunchKernelEx(&config, function, isStruct ? all : nullptr, isStruct ? nullptr : extra), "cuLaunchKernelEx");
+  }
+
+  // What the copy engine is told of a tensor [parts, rows, columns] of 16-bit numbers whose boxes are of all parts, some rows and 64 columns: 128 bytes, with
+  // rows of a box swizzled by 128 bytes, zeros beyond the rows. In one part it has two axes.
+  // (address, parts, rows, columns, rows of a box, whether bf16)
+  Napi::Value DescribeTiles(const Napi::CallbackInfo& info) {
+    if (!enter(info.Env())) return info.Env().Undefined();
+    if (driver.TensorMapEncode == nullptr) {
+      Napi::Error::New(info.Env(), "the NVIDIA driver is too old: it has no cuTensorMapEncodeTiled").ThrowAsJavaScriptException();
+      return info.Env().Undefined();
+    }
+    constexpr int FLOAT16 = 6, BFLOAT16 = 9, SWIZZLE_128 = 3, PROMOTE_256 = 3;
+    const uint64_t parts = integer(info[1]), rows = integer(info[2]), columns = integer(info[3]);
+    const uint64_t extents[] = {columns, rows, parts}, strides[] = {2 * columns, 2 * columns * rows};
+    const unsigned box[] = {64, natural(info[4]), static_cast<unsigned>(parts)}, steps[] = {1, 1, 1};
+    CUtensorMap map{};
+    const CUresult result = driver.TensorMapEncode(&map, info[5].ToBoolean() ? BFLOAT16 : FLOAT16, parts > 1 ? 3 : 2, reinterpret_cast<void*>(toPointer(info[0])), extents,
+                                                   strides, box, steps, 0, SWIZZLE_128, PROMOTE_256, 0);
+    if (failed(info.Env(), result, "cuTensorMapEncodeTiled")) return info.Env().Undefined();
+    auto bytes = Napi::Uint8Array::New(info.Env(), sizeof map);
+    std::memcpy(bytes.Data(), &map, sizeof map);
+    return bytes;
   }
 
   // The driver has taken the bytes when the call returns: they come from memory that is not page-locked.
@@ -433,6 +477,7 @@ class Device : public Napi::ObjectWrap<Device> {
   Cufft cufft_;
   std::vector<CUmodule> modules_;
   std::vector<CUfunction> functions_;
+  std::unordered_map<CUfunction, unsigned> sharedBytes_;
   std::vector<CUgraphExec> graphs_;
   std::vector<CUevent> events_;
 };

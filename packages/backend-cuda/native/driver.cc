@@ -16,6 +16,7 @@ bool Driver::open(std::string& error) {
   }
   CUDA_DRIVER_FUNCTIONS(FIND)
 #undef FIND
+  TensorMapEncode = reinterpret_cast<CUtensorMapEncode>(dlsym(library, "cuTensorMapEncodeTiled"));
   const CUresult result = Init(0);
   if (result != CUDA_SUCCESS) {
     error = "the NVIDIA driver does not start: " + describe(result);

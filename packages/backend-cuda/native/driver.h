@@ -18,16 +18,20 @@ using CUdeviceptr = unsigned long long;
 constexpr CUresult CUDA_SUCCESS = 0;
 constexpr CUresult CUDA_ERROR_OUT_OF_MEMORY = 2;
 
-// CUlaunchConfig, and the one attribute that is used: programmatic stream serialization.
+// CUlaunchConfig, and the attributes that are used.
 struct CUlaunchAttribute {
   int id;
   char pad[4];
   union {
     char room[64];
     int isAllowed;
+    unsigned cluster[3];
   };
 };
+constexpr int ATTRIBUTE_CLUSTER_DIMENSION = 4;
 constexpr int ATTRIBUTE_PROGRAMMATIC_SERIALIZATION = 6;
+constexpr int FUNCTION_MAX_DYNAMIC_SHARED_BYTES = 8;
+constexpr int FUNCTION_PREFERRED_SHARED_CARVEOUT = 9;
 struct CUlaunchConfig {
   unsigned gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes;
   CUstream stream;
@@ -81,7 +85,16 @@ struct CUlaunchConfig {
   X(EventElapsedTime, cuEventElapsedTime, (float*, CUevent, CUevent))                                                             \
   X(EventDestroy, cuEventDestroy_v2, (CUevent))
 
+// CUtensorMap, what the copy engine knows of a tensor.
+struct alignas(64) CUtensorMap {
+  unsigned char bytes[128];
+};
+// (map, type, rank, address, extents, strides in bytes, box, steps, interleaving, swizzle, promotion, fill)
+using CUtensorMapEncode = CUresult (*)(CUtensorMap*, int, unsigned, void*, const uint64_t*, const uint64_t*, const unsigned*, const unsigned*, int, int, int, int);
+
 struct Driver {
+  // Null before CUDA 12.
+  CUtensorMapEncode TensorMapEncode = nullptr;
 #define DECLARE(member, symbol, parameters) CUresult(*member) parameters = nullptr;
   CUDA_DRIVER_FUNCTIONS(DECLARE)
 #undef DECLARE

@@ -12,10 +12,12 @@ import { fileURLToPath } from "node:url";
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 const root = join(here, "../..");
 const out = join(here, "prebuilt", `${process.platform}-${process.arch}`);
-const targets = [
-  ["-gencode", "arch=compute_80,code=sm_80"],
-  ["-gencode", "arch=compute_90,code=[sm_90,compute_90]"],
-].flat();
+/** What kernels are built for: PTX for later chips, but for what no chip but sm_90 has (a source that uses wgmma), which is empty for others. @param {string[]} files */
+function targetsOf(files) {
+  const isHopper = files.some((file) => readFileSync(file, "utf8").includes("wgmma"));
+  const last = isHopper ? "arch=compute_90a,code=sm_90a" : "arch=compute_90,code=[sm_90,compute_90]";
+  return ["-gencode", "arch=compute_80,code=sm_80", "-gencode", last];
+}
 
 /** @param {string} command */
 const has = (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
@@ -106,8 +108,9 @@ else {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
       const source = file;
       const target = join(out, `${basename(file, ".cu")}.fatbin`);
-      const built = await make(target, withHeaders(source), "nvcc", (into) => [
-        ...["-fatbin", "-O3", "-std=c++17", "--compress-mode=size", ...targets, "-o", into, source],
+      const inputs = withHeaders(source);
+      const built = await make(target, inputs, "nvcc", (into) => [
+        ...["-fatbin", "-O3", "-std=c++17", "--compress-mode=size", ...targetsOf(inputs), "-o", into, source],
       ]);
       ok &&= built;
     }

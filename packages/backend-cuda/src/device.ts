@@ -12,10 +12,23 @@ export interface DeviceOptions {
   readonly cufft: string;
 }
 
+/** What few launches need. */
+export interface LaunchOptions {
+  /** Blocks of a cluster, along the first axis of the grid (sm_90). */
+  readonly cluster?: number;
+  /**
+   * All of a multiprocessor's on-chip memory is shared memory, none of it cache but what is always. Kernels that are to run side by side must agree: a multiprocessor divides
+   * its memory anew only when nothing runs on it.
+   */
+  readonly isAllShared?: boolean;
+}
+
 type Extent = readonly [number, number?, number?];
 
 /** Room for cuBLASLt; what Hopper's kernels ask for. */
 const WORKSPACE = 32 * 2 ** 20;
+/** Descriptions of tensors that are kept, 128 bytes each. */
+const MOST_TILES = 4096;
 
 /** One GPU: its memory, and kernels by the names they have in /kernels. */
 export class CudaDevice {
@@ -28,6 +41,7 @@ export class CudaDevice {
   onLaunch: ((what: string) => void) | undefined;
   readonly #modules = new Map<string, number>();
   readonly #functions = new Map<string, number>();
+  readonly #tiles = new Map<string, Uint8Array>();
   #workspace = 0;
   /** How many wait for the device: what they wait for must not go before. */
   #waits = 0;
@@ -55,14 +69,18 @@ export class CudaDevice {
     parameters: readonly Parameter[],
     sharedBytes = 0,
     early: boolean | "ends" = false,
+    { cluster = 1, isAllShared = false }: LaunchOptions = {},
   ): void {
-    const fn = this.#find(file, kernel, sharedBytes);
+    const fn = this.#find(file, kernel, sharedBytes, isAllShared);
     const [x, y = 1, z = 1] = grid;
     if (x === 0 || y === 0 || z === 0) return;
     try {
       const [blockX, blockY = 1, blockZ = 1] = block;
       const isEarly = early !== false && this.info.major >= 9;
-      this.native.launch(fn, x, y, z, blockX, blockY, blockZ, sharedBytes, pack(parameters), isEarly);
+      // What is aligned to more than its size stands in the one struct that the kernel takes.
+      const isStruct = parameters.some((p) => "bytes" in p);
+      const packed = pack(parameters);
+      this.native.launch(fn, x, y, z, blockX, blockY, blockZ, sharedBytes, packed, isEarly, cluster, isStruct);
       this.memory.launched(parameters, isEarly && early !== "ends");
       this.onLaunch?.(kernel);
     } catch (cause) {
@@ -85,16 +103,41 @@ export class CudaDevice {
     this.launch(file, kernel, [blocks], [256], parameters, 0, early);
   }
 
-  #find(file: string, kernel: string, sharedBytes: number): number {
-    const key = sharedBytes > 48 * 1024 ? `${kernel} ${sharedBytes}` : kernel;
+  /** Whether kernels for sm_90a run here, whose copy engine takes tiles of tensors. */
+  get hasTiles(): boolean {
+    return this.info.major === 9 && this.info.describesTensors;
+  }
+
+  /**
+   * What the copy engine is told of a matrix [rows, columns] of bf16 or f16, as a parameter of 128 bytes (`TensorMap` of common/tiles.cuh): it is brought in boxes of
+   * `boxRows` rows and 64 columns, zeros beyond the last row.
+   * @param parts - the rows are as many blocks of equal size, and a box has `boxRows` of each
+   */
+  tiles(buf: CudaBuf, rows: number, columns: number, boxRows: number, parts = 1): Parameter {
+    const key = `${buf.pointer} ${rows} ${columns} ${boxRows} ${parts} ${buf.dtype}`;
+    let bytes = this.#tiles.get(key);
+    if (bytes === undefined) {
+      const isBf16 = buf.dtype === "bf16";
+      bytes = this.native.describeTiles(buf.pointer, parts, rows / parts, columns, boxRows, isBf16);
+      // It depends on nothing else: what is forgotten is made again.
+      if (this.#tiles.size >= MOST_TILES) this.#tiles.clear();
+      this.#tiles.set(key, bytes);
+    }
+    return { bytes, align: 64, of: buf };
+  }
+
+  #find(file: string, kernel: string, sharedBytes: number, isAllShared: boolean): number {
+    // How memory is divided belongs to a function of a module: who wants it the other way has a copy of the module.
+    const suffix = isAllShared ? " all shared" : "";
+    const key = `${kernel}${sharedBytes > 48 * 1024 ? ` ${sharedBytes}` : ""}${suffix}`;
     const known = this.#functions.get(key);
     if (known !== undefined) return known;
-    let module = this.#modules.get(file);
+    let module = this.#modules.get(file + suffix);
     if (module === undefined) {
       module = this.native.load(kernelImage(this.options.folder, file));
-      this.#modules.set(file, module);
+      this.#modules.set(file + suffix, module);
     }
-    const fn = this.native.find(module, kernel, sharedBytes);
+    const fn = this.native.find(module, kernel, sharedBytes, isAllShared);
     this.#functions.set(key, fn);
     return fn;
   }

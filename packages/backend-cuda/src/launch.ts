@@ -1,13 +1,14 @@
 import type { CudaBuf } from "./memory.js";
 
-/** One parameter of a kernel: a buffer's address (with an offset in elements), null, or a number of a type. */
+/** One parameter of a kernel: a buffer's address (with an offset in elements), null, a number of a type, or bytes in a struct, which is then the only parameter. */
 export type Parameter =
   | CudaBuf
   | { readonly pointer: number; readonly of?: CudaBuf | undefined }
   | { readonly i64: number | readonly number[] }
   | { readonly i32: number }
   | { readonly f32: number }
-  | { readonly f64: number };
+  | { readonly f64: number }
+  | { readonly bytes: Uint8Array; readonly align: number; readonly of?: CudaBuf | undefined };
 
 export const i64 = (n: number | readonly number[]): Parameter => ({ i64: n });
 export const i32 = (n: number | boolean): Parameter => ({ i32: Number(n) });
@@ -46,7 +47,11 @@ export function pack(parameters: readonly Parameter[]): Uint8Array {
     else if ("i64" in p) for (const n of typeof p.i64 === "number" ? [p.i64] : p.i64) wide(n);
     else if ("i32" in p) ints[narrow() >> 2] = p.i32;
     else if ("f32" in p) floats[narrow() >> 2] = p.f32;
-    else {
+    else if ("bytes" in p) {
+      at = Math.ceil(at / p.align) * p.align;
+      bytes.set(p.bytes, at);
+      at += p.bytes.byteLength;
+    } else {
       at = (at + 7) & ~7;
       doubles[at >> 3] = p.f64;
       at += 8;

@@ -19,7 +19,7 @@ test("what the driver refuses is an error of ours that says what was asked for",
     ["writing 12 bytes", () => native.copyIn(1, new Uint8Array(12))],
     ["copying 8 bytes", () => native.copy(1, 2, 8)],
     ["setting 4 bytes to 255", () => native.set(1, 255, 4)],
-    ["finding the kernel scan_ring_bf16", () => native.find(0, "scan_ring_bf16", 0)],
+    ["finding the kernel scan_ring_bf16", () => native.find(0, "scan_ring_bf16", 0, false)],
     ["replaying a graph", () => native.launchGraph(0)],
   ];
   for (const [what, call] of asked) {

@@ -11,6 +11,8 @@ const purposes: Calls = {
   release: () => "giving memory back",
   load: (image) => `loading ${image.byteLength} bytes of kernels`,
   find: (_, name) => `finding the kernel ${name}`,
+  describeTiles: (_, parts, rows, columns, boxRows) =>
+    `describing a tensor of ${parts} x ${rows} x ${columns} in boxes of ${boxRows} rows`,
   copyIn: write,
   copyInNow: write,
   copy: (_to, _from, bytes) => `copying ${bytes} bytes`,

@@ -13,6 +13,8 @@ export interface NativeDevice {
     readonly multiprocessors: number;
     readonly major: number;
     readonly minor: number;
+    /** Whether `describeTiles` can: from CUDA 12 on. */
+    readonly describesTensors: boolean;
   };
   /** Bytes free, and in all. */
   memInfo(): [number, number];
@@ -20,7 +22,7 @@ export interface NativeDevice {
   alloc(bytes: number): number;
   release(pointer: number): void;
   load(image: Uint8Array): number;
-  find(module: number, name: string, sharedBytes: number): number;
+  find(module: number, name: string, sharedBytes: number, isAllShared: boolean): number;
   launch(
     fn: number,
     gridX: number,
@@ -32,7 +34,20 @@ export interface NativeDevice {
     sharedBytes: number,
     parameters: Uint8Array,
     isEarly: boolean,
+    cluster: number,
+    isStruct: boolean,
   ): void;
+  /**
+   * What the copy engine is told of a tensor [parts, rows, columns] of 16-bit numbers in boxes of all parts, `boxRows` rows and 64 columns: 128 bytes.
+   */
+  describeTiles(
+    pointer: number,
+    parts: number,
+    rows: number,
+    columns: number,
+    boxRows: number,
+    isBf16: boolean,
+  ): Uint8Array;
   copyIn(pointer: number, bytes: Uint8Array): void;
   /** At once, beside the stream: into memory that no enqueued work uses. */
   copyInNow(pointer: number, bytes: Uint8Array): void;

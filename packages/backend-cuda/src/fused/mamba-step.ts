@@ -1,8 +1,9 @@
 import type { Buf, DType, FusedOps, MambaStepDescriptor, Operand } from "@mamba-ts/backend";
-import type { CudaDevice } from "../device.js";
+import type { CudaDevice, LaunchOptions } from "../device.js";
 import { f64, i64, type Parameter, pointer } from "../launch.js";
 import { product } from "../matmul.js";
 import type { CudaBuf } from "../memory.js";
+import { ALL_SHARED, takesTiles, tileProducts } from "./mamba-step-tiles.js";
 
 type Op = NonNullable<FusedOps["mambaStep"]>;
 type Args = Parameters<Op["forward"]>[0];
@@ -68,26 +69,34 @@ function isByStates({ batch, dInner, dState, dtRank, weightDtype }: MambaStepDes
   return batch > FEW && weightDtype !== "float32" && fits;
 }
 
-function advance(device: CudaDevice, struct: Parameter[], d: MambaStepDescriptor, weights: Weights): void {
+function advance(
+  device: CudaDevice,
+  struct: Parameter[],
+  d: MambaStepDescriptor,
+  weights: Weights,
+  options?: LaunchOptions,
+): void {
+  const launch = (file: string, kernel: string, grid: readonly [number, number], threads: number, shared: number) =>
+    device.launch(file, kernel, grid, [threads], struct, shared, true, options);
   if (isByStates(d)) {
     const { batch, dInner, dState, dtRank } = d;
     // 6 warps of 8 channels, 8 sequences.
     const grid = [Math.ceil(dInner / 48), Math.ceil(batch / 8)] as const;
     // Of each warp rows of dt_proj, u, gate, bias and D; dt, B and C of the block's sequences.
     const shared = 48 * (128 * Math.ceil(dtRank / 64) + 72) + 8 * 4 * (dtRank + 2 * dState + 4);
-    device.launch(FILE_STATES, `step_advance_states_${dState}_${weights}`, grid, [192], struct, shared, true);
+    launch(FILE_STATES, `step_advance_states_${dState}_${weights}`, grid, 192, shared);
     return;
   }
   if (isByQuads(d)) {
     const grid = [Math.ceil(d.dInner / 64), Math.ceil(d.batch / 4)] as const;
     const shared = 4 * Math.min(4, d.batch) * (d.dtRank + 2 * d.dState);
-    device.launch(FILE, "step_advance_quads_float32", grid, [256], struct, shared, true);
+    launch(FILE, "step_advance_quads_float32", grid, 256, shared);
     return;
   }
   const [lanes, states, rows] = advanceKernel(d);
   const grid = [Math.ceil(d.dInner / (256 / lanes)), Math.ceil(d.batch / rows)] as const;
   const shared = 4 * Math.min(rows, d.batch) * (d.dtRank + 2 * d.dState);
-  device.launch(FILE, `step_advance_${lanes}_${states}_${rows}_${weights}`, grid, [256], struct, shared, true);
+  launch(FILE, `step_advance_${lanes}_${states}_${rows}_${weights}`, grid, 256, shared);
 }
 
 /** 16-byte packs of a row of in_proj a lane, where one sequence's stream is normalised by each warp; undefined for other shapes. */
@@ -125,12 +134,14 @@ function isSkinny({ dModel, dInner, weightDtype }: MambaStepDescriptor): boolean
   return weightDtype !== "float32" && dModel % 32 === 0 && dInner % 32 === 0;
 }
 
-/** Weights of in_proj from which on cuBLASLt's products are the faster ones (measured at 2.4 and 16.8 million). */
+/** Weights of in_proj from which on products by tiles, or cuBLASLt's, are the faster ones (measured at 2.4 and 16.8 million). */
 const WIDE = 2 ** 23;
 
-/** Whether the products of many sequences are those of /kernels. */
-function hasOwnProducts(device: CudaDevice, d: MambaStepDescriptor): boolean {
-  return isSkinny(d) && (2 * d.dInner * d.dModel < WIDE || !device.hasCublas);
+/** How many sequences go. */
+function manyFor(device: CudaDevice, d: MambaStepDescriptor): typeof many {
+  const isWide = 2 * d.dInner * d.dModel >= WIDE;
+  if (isWide && isSkinny(d) && takesTiles(device, d)) return manyByTiles;
+  return isSkinny(d) && !(isWide && device.hasCublas) ? many : manyByLibrary;
 }
 
 /** The norm of many sequences, whose weight comes while the kernels before still run; those that follow begin when it has seen all before it. */
@@ -140,23 +151,28 @@ function normalise(
   args: Args,
   d: MambaStepDescriptor,
   weights: Weights,
+  options?: LaunchOptions,
 ): void {
   const early = device.memory.isSettled(device.own(args.normWeight)) && "ends";
-  device.launch(FILE_MANY, `step_norm_${weights}`, [d.batch], [256], struct, 0, early);
+  device.launch(FILE_MANY, `step_norm_${weights}`, [d.batch], [256], struct, 0, early, options);
+}
+
+/** What five kernels hand on to one another. */
+function rowsOf(device: CudaDevice, { batch, dModel, dInner, dState, dtRank }: MambaStepDescriptor, weights: Weights) {
+  return {
+    u: device.alloc(batch * dInner, "float32"),
+    z: device.alloc(batch * dInner, "float32"),
+    dbc: device.alloc(batch * (dtRank + 2 * dState), "float32"),
+    normed: device.alloc(batch * dModel, weights),
+    uCast: device.alloc(batch * dInner, weights),
+    yCast: device.alloc(batch * dInner, weights),
+  };
 }
 
 /** Five kernels, products on the matrix units with what follows them done at once. */
 function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
   const { batch, dModel, dInner, dState, dtRank } = d;
-  const width = dtRank + 2 * dState;
-  const between = {
-    u: device.alloc(batch * dInner, "float32"),
-    z: device.alloc(batch * dInner, "float32"),
-    dbc: device.alloc(batch * width, "float32"),
-    normed: device.alloc(batch * dModel, weights),
-    uCast: device.alloc(batch * dInner, weights),
-    yCast: device.alloc(batch * dInner, weights),
-  };
+  const between = rowsOf(device, d, weights);
   const struct = stepStruct(device, args, d, results, between);
   // 16 mt rows and 8 nt columns a block.
   const run = (kernel: string, columns: number, mt: number, nt: number): void => {
@@ -165,9 +181,22 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
   };
   normalise(device, struct, args, d, weights);
   run("step_in_project_many", 2 * dInner, 2, 4);
-  run("step_x_project_many", width, 1, 1);
+  run("step_x_project_many", dtRank + 2 * dState, 1, 1);
   advance(device, struct, d, weights);
   run("step_out_project_many", dModel, 1, 2);
+  for (const buf of Object.values(between)) device.memory.free(buf);
+}
+
+/** The same five for wide models, whose products bring their weights by the copy engine. */
+function manyByTiles(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
+  const between = rowsOf(device, d, weights);
+  const struct = stepStruct(device, args, d, results, between);
+  const products = tileProducts(device, struct, d);
+  normalise(device, struct, args, d, weights, ALL_SHARED);
+  products.inProject(between.normed, device.own(args.inProj));
+  products.xProject(between.uCast, device.own(args.xProj));
+  advance(device, struct, d, weights, ALL_SHARED);
+  products.outProject(between.yCast, device.own(args.outProj));
   for (const buf of Object.values(between)) device.memory.free(buf);
 }
 
@@ -229,7 +258,7 @@ export function mambaStep(device: CudaDevice): Op {
             ssmState: device.alloc(batch * dInner * dState, "float32"),
           };
       const results = { ...states, out: device.alloc(batch * dModel, "float32") };
-      const run = batch <= FEW ? few : hasOwnProducts(device, d) ? many : manyByLibrary;
+      const run = batch <= FEW ? few : manyFor(device, d);
       run(device, args, d, results, d.weightDtype as Weights);
       const { out, convState, ssmState } = results;
       return { outputs: { out, convState, ssmState } satisfies { readonly [name: string]: Buf } };

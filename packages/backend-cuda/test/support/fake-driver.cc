@@ -147,7 +147,37 @@ int cuLaunchKernel(void* function, unsigned, unsigned, unsigned, unsigned, unsig
   if (int code = check("stream", stream)) return code;
   return check("module", function);
 }
-int cuLaunchKernelEx(const void*, void* function, void**, void**) { return check("module", function); }
+struct Attribute {
+  int id, pad;
+  unsigned value[16];
+};
+struct Config {
+  unsigned grid[3], block[3], shared;
+  void* stream;
+  Attribute* attributes;
+  unsigned count;
+};
+// Only the attributes that are known: a cluster divides the grid.
+int cuLaunchKernelEx(const Config* config, void* function, void** one, void** all) {
+  if (int code = check("stream", config->stream)) return code;
+  if ((one == nullptr) == (all == nullptr)) return no(INVALID_VALUE);
+  for (unsigned i = 0; i < config->count; i++) {
+    const auto& [id, pad, value] = config->attributes[i];
+    if (id == 4 ? value[0] == 0 || config->grid[0] % value[0] != 0 || value[1] != 1 || value[2] != 1 : id != 6 || value[0] != 1) return no(INVALID_VALUE);
+  }
+  return check("module", function);
+}
+// A map begins with its rank, its extents and its box.
+int cuTensorMapEncodeTiled(void* map, int type, unsigned rank, void* address, const unsigned long long* extents, const unsigned long long* strides, const unsigned* box,
+                           const unsigned*, int, int, int, int) {
+  const size_t bytes = rank > 2 ? strides[1] * extents[2] : strides[0] * extents[1];
+  if (reinterpret_cast<size_t>(map) % 64 != 0 || (type != 6 && type != 9) || strides[0] != 2 * extents[0]) return no(INVALID_VALUE);
+  if (int code = check("memory", address, bytes)) return code;
+  unsigned* words = static_cast<unsigned*>(map);
+  *words++ = rank;
+  for (unsigned i = 0; i < rank; i++) *words++ = extents[i], *words++ = box[i];
+  return 0;
+}
 int cuStreamCreate(void** stream, unsigned) { return make("stream", stream); }
 int cuStreamDestroy_v2(void* stream) { return drop("stream", stream); }
 int cuStreamSynchronize(void* stream) { return check("stream", stream); }

@@ -11,16 +11,21 @@ const free = (/** @type {any} */ device) => device.memInfo()[0];
 /** Writes, copies, fills, launches and reads, so that others get their turn between. @param {any} device @param {number} seed */
 async function use(device, seed) {
   const [a, b] = [device.alloc(1000), device.alloc(1000)];
-  const kernel = device.find(device.load(new Uint8Array(16)), "kernel", 64 * 1024);
+  const kernel = device.find(device.load(new Uint8Array(16)), "kernel", 64 * 1024, seed % 2 === 0);
   for (let i = 0; i < 5; i++) {
     device.copyIn(a, bytes(seed + i));
     device.copy(b, a, 1000);
     device.set(a, 7, 1000);
-    device.launch(kernel, 1, 1, 1, 32, 1, 1, 0, new Uint8Array(8), i % 2 === 0);
+    device.launch(kernel, 8, 1, 1, 32, 1, 1, 0, new Uint8Array(8), i % 2 === 0, 2 ** (i % 3), i % 4 === 3);
     const read = device.copyOut(b, 1000);
     await device.synchronize();
     assert.deepEqual(new Uint8Array(await read), bytes(seed + i));
   }
+  assert.ok(device.info().describesTensors);
+  const words = (/** @type {Uint8Array} */ map) => [...new Uint32Array(map.buffer, 0, 7)];
+  assert.equal(device.describeTiles(a, 1, 5, 100, 64, true).byteLength, 128);
+  assert.deepEqual(words(device.describeTiles(a, 1, 5, 100, 64, true)), [2, 100, 64, 5, 64, 0, 0]);
+  assert.deepEqual(words(device.describeTiles(a, 2, 2, 64, 32, false)), [3, 64, 64, 2, 32, 2, 2]);
   device.beginCapture();
   device.set(a, 3, 1000);
   const graph = device.endCapture();

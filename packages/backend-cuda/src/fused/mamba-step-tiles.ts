@@ -1,0 +1,88 @@
+import type { MambaStepDescriptor } from "@mamba-ts/backend";
+import type { CudaDevice, LaunchOptions } from "../device.js";
+import { i64, type Parameter } from "../launch.js";
+import type { CudaBuf } from "../memory.js";
+
+const FILE = "mamba_step_tiles";
+/** Elements of k of a tile, rows of a block, its threads; stages on their way (see common/tiles.cuh). */
+const [TILE_K, TILE_ROWS, THREADS, FEWEST, MOST] = [64, 64, 384, 4, 32];
+
+/** A product: columns of its tiles, blocks of a cluster at most, shared memory of a block at most. */
+interface Tiled {
+  readonly kernel: "step_in_project_tiles" | "step_x_project_tiles" | "step_out_project_tiles";
+  readonly columns: number;
+  readonly cluster: number;
+  readonly room: number;
+  /** The weight's rows are two parts, of each of which a tile has half its columns. */
+  readonly parts: number;
+}
+const IN: Tiled = { kernel: "step_in_project_tiles", columns: 64, cluster: 1, room: 220 * 1024, parts: 2 };
+const X: Tiled = { kernel: "step_x_project_tiles", columns: 16, cluster: 8, room: 220 * 1024, parts: 1 };
+// Two blocks share a multiprocessor.
+const OUT: Tiled = { kernel: "step_out_project_tiles", columns: 64, cluster: 4, room: 110 * 1024, parts: 1 };
+
+/** How on-chip memory is divided for all kernels of a step by tiles. */
+export const ALL_SHARED: LaunchOptions = { isAllShared: true };
+
+/** Blocks that share out k. */
+function clusterOf({ cluster }: Tiled, k: number): number {
+  let size = cluster;
+  while ((k / TILE_K) % size !== 0) size /= 2;
+  return size;
+}
+
+/** Whether the products of a step go by tiles: in_proj in one wave of blocks. */
+export function takesTiles(device: CudaDevice, d: MambaStepDescriptor): boolean {
+  const { batch, dModel, dInner, dState, dConv, dtRank, weightDtype } = d;
+  const blocks = (dInner / (IN.columns / 2)) * Math.ceil(batch / TILE_ROWS);
+  return (
+    device.hasTiles &&
+    weightDtype !== "float32" &&
+    dModel % TILE_K === 0 &&
+    dInner % TILE_K === 0 &&
+    (dtRank + 2 * dState) % 4 === 0 &&
+    dConv <= 4 &&
+    blocks <= device.info.multiprocessors
+  );
+}
+
+/** y[m, n] = x[m, k] weight[n, k]^T with what follows. */
+function project(
+  device: CudaDevice,
+  { kernel, columns, cluster, room, parts }: Tiled,
+  weights: string,
+  struct: Parameter[],
+  [x, weight]: readonly [CudaBuf, CudaBuf],
+  [m, n, k]: readonly [number, number, number],
+): void {
+  const size = clusterOf({ kernel, columns, cluster, room, parts }, k);
+  const [stage, sums] = [(TILE_ROWS + columns) * TILE_K * 2, TILE_ROWS * (columns + 8) * 4];
+  const fitting = Math.floor((room - 1024 - sums) / stage);
+  const stages = Math.max(FEWEST, Math.min(fitting, k / TILE_K / size, MOST));
+  const given = [
+    ...struct,
+    i64(stages),
+    device.tiles(x, m, k, TILE_ROWS),
+    device.tiles(weight, n, k, columns / parts, parts),
+  ];
+  const grid = [Math.ceil(n / columns) * size, Math.ceil(m / TILE_ROWS)] as const;
+  device.launch(FILE, `${kernel}_${weights}`, grid, [THREADS], given, 1024 + stages * stage + sums, true, {
+    ...ALL_SHARED,
+    cluster: size,
+  });
+}
+
+/** The three products of a step; `between` names what they read and write, beside `struct Step`. */
+export function tileProducts(
+  device: CudaDevice,
+  struct: Parameter[],
+  { batch, dModel, dInner, dState, dtRank, weightDtype }: MambaStepDescriptor,
+) {
+  const run = (tiled: Tiled, buffers: readonly [CudaBuf, CudaBuf], n: number, k: number): void =>
+    project(device, tiled, weightDtype, struct, buffers, [batch, n, k]);
+  return {
+    inProject: (normed: CudaBuf, weight: CudaBuf): void => run(IN, [normed, weight], 2 * dInner, dModel),
+    xProject: (u: CudaBuf, weight: CudaBuf): void => run(X, [u, weight], dtRank + 2 * dState, dInner),
+    outProject: (y: CudaBuf, weight: CudaBuf): void => run(OUT, [y, weight], dModel, dInner),
+  };
+}

@@ -64,10 +64,11 @@ template <class W, int MT, int NT> __device__ void outProjectMany(const Step& s)
 }
 
 // A block a sequence. Beside cuBLASLt the stream itself goes to `out`, which out_proj is added to. RMS norms of rows of up to 4,096, in fours, hold the
-// row in registers: nothing is read twice, and all at once.
+// row in registers: nothing is read twice, and all at once. Where it PASSES, the next kernel may start at once; else it ends the chain.
 constexpr int HELD = 4;
-template <class W> __device__ void stepNorm(const Step& s) {
+template <class W, bool PASSES> __device__ void stepNorm(const Step& s) {
   __shared__ float scratch[32];
+  if (PASSES) letNext();
   const i64 at = blockIdx.x * s.dModel;
   const auto put = [&](int j, float v, float stream) {
     ((W*)s.normed)[at + j] = narrow<W>(v);
@@ -75,7 +76,7 @@ template <class W> __device__ void stepNorm(const Step& s) {
   };
   if (s.centred || s.normBias || s.dModel % 4 != 0 || s.dModel > 4 * HELD * blockDim.x) {
     awaitPrevious();
-    letNext();
+    if (!PASSES) letNext();
     normRow(s, blockIdx.x, scratch, [&](int j, float v) { put(j, v, streamAt(s, at + j)); });
     return;
   }
@@ -86,7 +87,7 @@ template <class W> __device__ void stepNorm(const Step& s) {
     weight[h] = j < s.dModel ? *(const float4*)(s.normWeight + j) : make_float4(0, 0, 0, 0);
   }
   awaitPrevious();
-  letNext();
+  if (!PASSES) letNext();
 #pragma unroll
   for (int h = 0; h < HELD; h++) {
     const int j = 4 * (threadIdx.x + h * blockDim.x);
@@ -126,7 +127,7 @@ template <class W> __device__ void stepConv(const Step& s) {
 }
 
 #define ROWS(name, W)                                                                            \
-  extern "C" __global__ void __launch_bounds__(256) step_norm_##name(Step s) { stepNorm<W>(s); } \
+  extern "C" __global__ void __launch_bounds__(256) step_norm_##name(Step s) { stepNorm<W, false>(s); } \
   extern "C" __global__ void __launch_bounds__(256) step_conv_##name(Step s) { stepConv<W>(s); }
 ROWS(float32, float)
 ROWS(bf16, bf16)
@@ -134,6 +135,7 @@ ROWS(f16, f16)
 
 // 16 MT rows and 8 NT columns a block.
 #define MANY(name, W)                                                                                                             \
+  extern "C" __global__ void __launch_bounds__(256) step_norm_passing_##name(Step s) { stepNorm<W, true>(s); }                    \
   extern "C" __global__ void __launch_bounds__(256, 2) step_in_project_many_##name(Step s) { inProjectMany<W, 2, 4>(s); }         \
   extern "C" __global__ void __launch_bounds__(256, 2) step_x_project_many_##name(Step s) { xProjectMany<W, 1, 1>(s); }           \
   extern "C" __global__ void __launch_bounds__(256, 2) step_out_project_many_##name(Step s) { outProjectMany<W, 1, 2>(s); }

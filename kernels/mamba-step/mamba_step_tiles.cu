@@ -26,7 +26,7 @@ template <class W, int COLUMNS> __device__ __forceinline__ void inProjectTiles(c
   const int kept = (int)s.dConv - 1;
   int n0 = 0;
   letNext();
-  tiles<W, COLUMNS, true>(t.tiling, (int)t.stages, (int)s.batch, (int)s.dInner, (int)s.dModel,
+  tiles<W, COLUMNS, true, false>(t.tiling, (int)t.stages, (int)s.batch, (int)s.dInner, (int)s.dModel,
       [&](int from) {
         n0 = from;
         for (int i = threadIdx.x; i < 5 * CHANNELS; i += TILE_WORKERS) {
@@ -70,13 +70,14 @@ template <class W, int COLUMNS> __device__ __forceinline__ void xProjectTiles(co
   const Step& s = t.step;
   const int width = (int)(s.dtRank + 2 * s.dState);
   letNext();
-  tiles<W, COLUMNS, false>(t.tiling, (int)t.stages, (int)s.batch, width, (int)s.dInner, [](int) {}, [](int, int) { return Nothing{}; },
+  tiles<W, COLUMNS, false, false>(t.tiling, (int)t.stages, (int)s.batch, width, (int)s.dInner, [](int) {}, [](int, int) { return Nothing{}; },
       [&](int b, int c, float4 v, Nothing) { *(float4*)(s.dbc + (i64)b * width + c) = v; });
 }
 template <class W, int COLUMNS> __device__ __forceinline__ void outProjectTiles(const TiledStep& t) {
   const Step& s = t.step;
   letNext();
-  tiles<W, COLUMNS, false>(t.tiling, (int)t.stages, (int)s.batch, (int)s.dModel, (int)s.dInner, [](int) {},
+  // The stream may be what the step of the layer before is still writing.
+  tiles<W, COLUMNS, false, true>(t.tiling, (int)t.stages, (int)s.batch, (int)s.dModel, (int)s.dInner, [](int) {},
       [&](int b, int c) {
         float4 before = fourOf(s.x + b * s.dModel + c);
         if (s.update) addTo(before, fourOf(s.update + b * s.dModel + c));
@@ -89,7 +90,6 @@ template <class W, int COLUMNS> __device__ __forceinline__ void outProjectTiles(
       });
 }
 
-// The stream's norm ends the chain: what these fetch early was there before it.
 #define TILES(name, W)                                                                                                                                       \
   extern "C" __global__ void __launch_bounds__(TILE_THREADS, 1) step_in_project_tiles_##name(const __grid_constant__ TiledStep t) { inProjectTiles<W, 64>(t); } \
   extern "C" __global__ void __launch_bounds__(TILE_THREADS, 1) step_x_project_tiles_##name(const __grid_constant__ TiledStep t) { xProjectTiles<W, 16>(t); }   \

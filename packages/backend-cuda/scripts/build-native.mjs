@@ -74,20 +74,16 @@ if (process.platform !== "linux") console.error("backend-cuda: the addon is buil
 else if (!has("g++") || headers === undefined)
   console.error(`backend-cuda: no addon: ${headers === undefined ? "Node's headers are" : "g++ is"} not here`);
 else {
-  const sources = ["addon", "driver", "cublaslt", "cufft"].map((name) => join(here, "native", `${name}.cc`));
+  const files = readdirSync(join(here, "native")).map((name) => join(here, "native", name));
+  const sources = files.filter((file) => file.endsWith(".cc"));
   const include = join(here, "node_modules/node-addon-api");
-  const inputs = [
-    ...sources,
-    join(here, "native/driver.h"),
-    join(here, "native/cublaslt.h"),
-    join(here, "native/cufft.h"),
-  ];
-  ok = await make(join(out, "mamba_cuda.node"), inputs, "g++", (into) => [
+  ok = await make(join(out, "mamba_cuda.node"), files, "g++", (into) => [
     ...[
       "-std=c++17",
       "-O2",
       "-fPIC",
       "-shared",
+      "-fvisibility=hidden",
       "-Wall",
       "-Wextra",
       "-Wno-cast-function-type",

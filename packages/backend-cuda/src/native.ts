@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { UnsupportedError } from "@mamba-ts/backend";
 import { withTypedErrors } from "./native-errors.js";
 
-/** What native/addon.cc gives. Pointers are addresses, which fit a double; modules, functions, graphs and events are numbers. */
+/** What native/device.h gives. Pointers are addresses, which fit a double; modules, functions, graphs and events are numbers. */
 export interface NativeDevice {
   info(): {
     readonly name: string;

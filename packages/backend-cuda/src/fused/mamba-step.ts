@@ -144,17 +144,25 @@ function manyFor(device: CudaDevice, d: MambaStepDescriptor): typeof many {
   return isSkinny(d) && !(isWide && device.hasCublas) ? many : manyByLibrary;
 }
 
-/** The norm of many sequences, whose weight comes while the kernels before still run; those that follow begin when it has seen all before it. */
+/**
+ * The norm of many sequences, whose weight comes while the kernels before still run. Those that follow begin when it has seen all before it; where it
+ * `mayPass`, at once, if nothing that is enqueued still writes what any of them reads early: all that is given but the stream.
+ */
 function normalise(
   device: CudaDevice,
   struct: Parameter[],
   args: Args,
   d: MambaStepDescriptor,
   weights: Weights,
+  mayPass: boolean,
   options?: LaunchOptions,
 ): void {
-  const early = device.memory.isSettled(device.own(args.normWeight)) && "ends";
-  device.launch(FILE_MANY, `step_norm_${weights}`, [d.batch], [256], struct, 0, early, options);
+  const isSettled = (x: Operand | undefined): boolean => x === undefined || device.memory.isSettled(device.own(x));
+  const { x: _, update: __, ...rest } = args;
+  const passes = mayPass && Object.values(rest).every(isSettled);
+  const early = passes || (isSettled(args.normWeight) && "ends");
+  const kernel = passes ? "step_norm_passing" : "step_norm";
+  device.launch(FILE_MANY, `${kernel}_${weights}`, [d.batch], [256], struct, 0, early, options);
 }
 
 /** What five kernels hand on to one another. */
@@ -179,7 +187,7 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
     const grid = [Math.ceil(batch / (16 * mt)), Math.ceil(columns / (8 * nt))] as const;
     device.launch(FILE_MANY, `${kernel}_${weights}`, grid, [256], struct, 4096 * mt * nt, true);
   };
-  normalise(device, struct, args, d, weights);
+  normalise(device, struct, args, d, weights, false);
   run("step_in_project_many", 2 * dInner, 2, 4);
   run("step_x_project_many", dtRank + 2 * dState, 1, 1);
   advance(device, struct, d, weights);
@@ -192,7 +200,7 @@ function manyByTiles(device: CudaDevice, args: Args, d: MambaStepDescriptor, res
   const between = rowsOf(device, d, weights);
   const struct = stepStruct(device, args, d, results, between);
   const products = tileProducts(device, struct, d);
-  normalise(device, struct, args, d, weights, ALL_SHARED);
+  normalise(device, struct, args, d, weights, true, ALL_SHARED);
   products.inProject(between.normed, device.own(args.inProj));
   products.xProject(between.uCast, device.own(args.xProj));
   advance(device, struct, d, weights, ALL_SHARED);
@@ -224,7 +232,7 @@ function manyByLibrary(
     const right = { buf: device.own(weight), offset: 0, rowStride: k, transposed: true, batchStride: 0 };
     product(device, left, right, into, { m: batch, n, k, batch: 1 }, { accumulate });
   };
-  normalise(device, struct, args, d, weights);
+  normalise(device, struct, args, d, weights, false);
   times(between.normed, args.inProj, between.xz, [dModel, 2 * dInner]);
   device.launch(FILE_MANY, `step_conv_${weights}`, [Math.ceil(dInner / 256), batch], [256], struct, 0, "ends");
   times(between.uCast, args.xProj, between.dbc, [dInner, width]);

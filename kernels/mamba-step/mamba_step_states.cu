@@ -1,15 +1,16 @@
 // The states' step of many sequences: dt, B and C normed where a model norms them, dt_proj, softplus, the states move on, D, gate.
 //
-// Bound by the states, read once and written once. A warp takes 8 channels of 8 sequences: 4 lanes a channel, 4 states each, so that a load is 512
-// contiguous bytes. All its states, 32 registers a lane, are asked for before the kernels before are done, and its rows of dt_proj go to shared memory
-// meanwhile. dt_proj is a product on the matrix units, channels x sequences (half of their rows stay empty: more warps with less code each are faster):
-// its fragments leave delta of sequences 2q and 2q + 1 in lane q of a channel, which does for these two what a channel needs once: delta and the gate.
-// dt is split into two numbers of type W, so that little is lost. Every sum has one order, whatever the batch is. dInner and dtRank are multiples of 8.
+// Bound by the states, read once and written once. A warp takes 8 or 16 channels of 8 sequences: 4 lanes a channel, 4 states each, so that a load is 512
+// contiguous bytes. All its states, 32 or 64 registers a lane, are asked for before the kernels before are done, and its rows of dt_proj go to shared memory
+// meanwhile. dt_proj is a product on the matrix units, channels x sequences: its fragments leave delta of sequences 2q and 2q + 1 in lane q of a
+// channel, which does for these two what a channel needs once: delta and the gate. dt is split into two numbers of type W, so that little is lost.
+// Every sum has one order, whatever the batch is, and
+// multiply-adds are written out, so that both kernels, with 8 and with 16 channels a warp, get the same bits. dInner is a multiple of 16, dtRank one of 8.
 
 #include "../common/skinny.cuh"
 #include "mamba_step.cuh"
 
-constexpr int WARPS = 6, SEQUENCES = 8, CHANNELS = 8, OWN = SEQUENCES * CHANNELS, OWN_FLOATS = 2 * OWN + 2 * CHANNELS;
+constexpr int SEQUENCES = 8;
 constexpr float LOG2E = 1.4426950408889634f;
 
 // 16 bytes that are read once and written once, which no cache need keep; zeros, and nothing, where they are not `there`.
@@ -61,7 +62,9 @@ __device__ __forceinline__ void split(f16, float a, float b, unsigned& high, uns
 }
 
 // Shared: rows of dt_proj [CHANNELS WARPS][dtRank, a multiple of 64]; [WARPS][OWN_FLOATS]; dt, B and C [SEQUENCES][dtRank + 2 N + 4].
-template <class W, int N> __device__ __forceinline__ void advanceStates(const Step& s) {
+template <class W, int N, int K, int WARPS> __device__ __forceinline__ void advanceStates(const Step& s) {
+  // A warp's channels; what it keeps of them in shared memory; lanes that fetch a row of dt_proj.
+  constexpr int CHANNELS = 8 * K, OWN_FLOATS = 2 * SEQUENCES * CHANNELS + 2 * CHANNELS, LANES = 32 / CHANNELS;
   extern __shared__ uint4 shared[];
   letNext();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
@@ -70,43 +73,52 @@ template <class W, int N> __device__ __forceinline__ void advanceStates(const St
   const int c0 = isMine ? (blockIdx.x * WARPS + warp) * CHANNELS : 0, c = c0 + g;
   const i64 b0 = (i64)blockIdx.y * SEQUENCES, first = (b0 * dInner + c) * N + from;
   const int rows = (int)min((i64)SEQUENCES, s.batch - b0), own = isMine && hasStates ? rows : 0, stride = dInner * N;
-  float4 h[SEQUENCES];
+  float4 h[SEQUENCES][K];
   {
     const float* in = s.ssmIn + first;
 #pragma unroll
-    for (int r = 0; r < SEQUENCES; r++, in += stride) h[r] = loadOnce(in, r < own);
+    for (int r = 0; r < SEQUENCES; r++, in += stride)
+#pragma unroll
+      for (int k = 0; k < K; k++) h[r][k] = loadOnce(in + k * 8 * N, r < own);
   }
   // Units of 16 bytes, zeros up to 64 elements. Odd rows have theirs in another order, or two rows were in the same banks.
   const int units = rank / 8, pitch = (units + 7) / 8 * 8;
   uint4* const weights = shared + warp * CHANNELS * pitch;
   {
-    const W* dtRow = (const W*)s.dtProj + (i64)c * rank + 8 * min(q, units - 1);
-    const unsigned to = sharedAddress(weights + g * pitch);
+    const int row = lane / LANES;
+    const W* dtRow = (const W*)s.dtProj + (i64)(c0 + row) * rank + 8 * min(lane % LANES, units - 1);
+    const unsigned to = sharedAddress(weights + row * pitch);
 #pragma unroll 1
-    for (int u = q; u < pitch; u += 4) {
-      copyAsync(to + 16 * (u ^ g % 2 * 4), dtRow, u < units);
-      if (u + 4 < units) dtRow += 32;
+    for (int u = lane % LANES; u < pitch; u += LANES) {
+      copyAsync(to + 16 * (u ^ row % 2 * 4), dtRow, u < units);
+      if (u + LANES < units) dtRow += 8 * LANES;
     }
   }
-  // u and gate, those of sequences that lane q of a channel takes, e = 0 and 1: [2][4][CHANNELS]; dt_proj's bias, D.
+  // u and gate, those of sequences that lane q of a channel takes, e = 0 and 1: [2][4][CHANNELS], in an order in which all 32 lanes have banks of their
+  // own; dt_proj's bias, D.
+  constexpr int OWN = SEQUENCES * CHANNELS;
   float *const u = (float*)(shared + WARPS * CHANNELS * pitch) + warp * OWN_FLOATS, *const gate = u + OWN, *const bias = gate + OWN, *const skip = bias + CHANNELS;
   float* const parts = (float*)(shared + WARPS * CHANNELS * pitch) + WARPS * OWN_FLOATS;
   const int partsPitch = width + 4;
-  if (lane < 4) copyAsync(sharedAddress(bias + 4 * lane), (lane < 2 ? s.dtBias : s.D) + c0 + lane % 2 * 4);
-  const float4 A = *(const float4*)(s.A_log + (i64)c * N + from);
-  const float a[4] = {-LOG2E * exp2Of(LOG2E * A.x), -LOG2E * exp2Of(LOG2E * A.y), -LOG2E * exp2Of(LOG2E * A.z), -LOG2E * exp2Of(LOG2E * A.w)};
+  if (lane < 4 * K) copyAsync(sharedAddress(bias + 4 * lane), (lane < 2 * K ? s.dtBias : s.D) + c0 + lane % (2 * K) * 4);
+  float a[K][4];
+#pragma unroll
+  for (int k = 0; k < K; k++) {
+    const float4 A = *(const float4*)(s.A_log + (i64)(c + 8 * k) * N + from);
+    a[k][0] = -LOG2E * exp2Of(LOG2E * A.x), a[k][1] = -LOG2E * exp2Of(LOG2E * A.y);
+    a[k][2] = -LOG2E * exp2Of(LOG2E * A.z), a[k][3] = -LOG2E * exp2Of(LOG2E * A.w);
+  }
   // Sequences beyond the last repeat it and are not stored.
   constexpr int EACH = 32 * WARPS / SEQUENCES;
   const int row = threadIdx.x / EACH, unit = threadIdx.x % EACH * 4;
-  // 16 lanes take u, 16 the gate: four channels of a sequence each.
-  const int which = lane % 16 / 2, b = min(which, rows - 1), column = c0 + lane % 2 * 4, zStride = s.z ? dInner : 2 * dInner;
+  const int zStride = s.z ? dInner : 2 * dInner, which = lane % (16 * K) / (2 * K), part = lane % (2 * K), b = min(which, rows - 1), column = c0 + 4 * part;
   const float* dbc = s.dbc + b0 * width + (min(row, rows - 1) * width + unit);
-  const float* const gates = (s.z ? s.z : s.xz + dInner) + b0 * zStride + (b * zStride + column);
-  const float* const ownFrom = lane < 16 ? s.u + b0 * dInner + (b * dInner + column) : gates;
-  const unsigned toOwn = sharedAddress(u + lane / 16 * OWN + (which % 2 * 4 + which / 2) * CHANNELS + lane % 2 * 4);
+  const float *us = s.u + b0 * dInner + (b * dInner + column), *gates = (s.z ? s.z : s.xz + dInner) + b0 * zStride + (b * zStride + column);
+  const unsigned toU = sharedAddress(u + (which % 2 * 4 + which / 2) * CHANNELS + 4 * (K == 2 ? part ^ which / 4 * 2 : part));
   unsigned toParts = sharedAddress(parts + row * partsPitch + unit);
   awaitPrevious();
-  copyAsync(toOwn, ownFrom);
+  if (K == 2 || lane < 16) copyAsync(toU, us);
+  if (K == 2 || lane >= 16) copyAsync(toU + 4 * OWN, gates);
 #pragma unroll 1
   for (int i = unit; i < width; i += 4 * EACH, dbc += 4 * EACH, toParts += 16 * EACH) copyAsync(toParts, dbc);
   asm volatile("cp.async.wait_all;" ::: "memory");
@@ -131,50 +143,59 @@ template <class W, int N> __device__ __forceinline__ void advanceStates(const St
     for (int at = q; at < pitch; at += 8)
 #pragma unroll
       for (int k = 0; k < 8; k += 4) {
-        const uint4 own = w[(at + k) ^ flip];
+        const uint4 w0 = w[(at + k) ^ flip], w1 = K == 2 ? w[8 * pitch + ((at + k) ^ flip)] : make_uint4(0, 0, 0, 0);
         // Beyond the last dt are zeros of the weights.
         const int from = 2 * min(at + k, units - 1);
         const uint4 d0 = d[from], d1 = d[from + 1];
-        mma<W>(high, own.x, 0, own.y, 0, d0.x, d0.y);
-        mma<W>(low, own.x, 0, own.y, 0, d1.x, d1.y);
-        mma<W>(high, own.z, 0, own.w, 0, d0.z, d0.w);
-        mma<W>(low, own.z, 0, own.w, 0, d1.z, d1.w);
+        mma<W>(high, w0.x, w1.x, w0.y, w1.y, d0.x, d0.y);
+        mma<W>(low, w0.x, w1.x, w0.y, w1.y, d1.x, d1.y);
+        mma<W>(high, w0.z, w1.z, w0.w, w1.w, d0.z, d0.w);
+        mma<W>(low, w0.z, w1.z, w0.w, w1.w, d1.z, d1.w);
       }
   }
-  float delta[2], step[2], sums[SEQUENCES];
+  float delta[K][2], step[K][2], sums[K][SEQUENCES];
 #pragma unroll
-  for (int e = 0; e < 2; e++) {
-    delta[e] = softplusOf(high[e] + low[e] + bias[g]);
-    step[e] = delta[e] * u[(4 * e + q) * CHANNELS + g];
-  }
+  for (int k = 0; k < K; k++)
+#pragma unroll
+    for (int e = 0; e < 2; e++) {
+      delta[k][e] = softplusOf(high[2 * k + e] + low[2 * k + e] + bias[g + 8 * k]);
+      step[k][e] = delta[k][e] * u[(4 * e + q) * CHANNELS + g + 8 * (K == 2 ? k ^ q / 2 : 0)];
+    }
   float* out = s.ssmOut + first;
   const float* B = parts + rank + from;
 #pragma unroll
   for (int r = 0; r < SEQUENCES; r++, out += stride, B += partsPitch) {
     const float4 b = *(const float4*)B, c4 = *(const float4*)(B + N);
-    const float time = __shfl_sync(~0u, delta[r % 2], 4 * g + r / 2), in = __shfl_sync(~0u, step[r % 2], 4 * g + r / 2);
-    float4 next;
-    next.x = exp2Of(time * a[0]) * h[r].x + in * b.x;
-    next.y = exp2Of(time * a[1]) * h[r].y + in * b.y;
-    next.z = exp2Of(time * a[2]) * h[r].z + in * b.z;
-    next.w = exp2Of(time * a[3]) * h[r].w + in * b.w;
-    sums[r] = hasStates ? (next.x * c4.x + next.y * c4.y) + (next.z * c4.z + next.w * c4.w) : 0.0f;
-    storeOnce(out, next, r < own);
+#pragma unroll
+    for (int k = 0; k < K; k++) {
+      const float time = __shfl_sync(~0u, delta[k][r % 2], 4 * g + r / 2), in = __shfl_sync(~0u, step[k][r % 2], 4 * g + r / 2);
+      float4 next = h[r][k];
+      next.x = fmaf(exp2Of(time * a[k][0]), next.x, in * b.x);
+      next.y = fmaf(exp2Of(time * a[k][1]), next.y, in * b.y);
+      next.z = fmaf(exp2Of(time * a[k][2]), next.z, in * b.z);
+      next.w = fmaf(exp2Of(time * a[k][3]), next.w, in * b.w);
+      sums[k][r] = hasStates ? fmaf(next.x, c4.x, next.y * c4.y) + fmaf(next.z, c4.z, next.w * c4.w) : 0.0f;
+      storeOnce(out + k * 8 * N, next, r < own);
+    }
   }
 #pragma unroll
-  for (int e = 0; e < 2; e++) {
-    const float all[4] = {sums[e], sums[2 + e], sums[4 + e], sums[6 + e]};
-    const int at = (4 * e + q) * CHANNELS + g;
-    const float z = gate[at], y = (sumOfOwn(all, q) + skip[g] * u[at]) * __fdividef(z, 1 + exp2Of(-LOG2E * z));
-    if (!isMine || 2 * q + e >= rows) continue;
-    const i64 one = b0 * dInner + ((2 * q + e) * dInner + c);
-    if (s.yCast) ((W*)s.yCast)[one] = narrow<W>(y);
-    else s.y[one] = y;
-  }
+  for (int k = 0; k < K; k++)
+#pragma unroll
+    for (int e = 0; e < 2; e++) {
+      const float all[4] = {sums[k][e], sums[k][2 + e], sums[k][4 + e], sums[k][6 + e]};
+      const int at = (4 * e + q) * CHANNELS + g + 8 * (K == 2 ? k ^ q / 2 : 0);
+      const float z = gate[at], y = fmaf(skip[g + 8 * k], u[at], sumOfOwn(all, q)) * __fdividef(z, 1 + exp2Of(-LOG2E * z));
+      if (!isMine || 2 * q + e >= rows) continue;
+      const i64 one = b0 * dInner + ((2 * q + e) * dInner + c + 8 * k);
+      if (s.yCast) ((W*)s.yCast)[one] = narrow<W>(y);
+      else s.y[one] = y;
+    }
 }
 
-#define STATES(name, W, N) \
-  extern "C" __global__ void __launch_bounds__(32 * WARPS, 3) step_advance_states_##N##_##name(Step s) { advanceStates<W, N>(s); }
+// Warps of 8 channels: three blocks of 6 fit a multiprocessor; of 16: four of 4.
+#define STATES(name, W, N)                                                                                                          \
+  extern "C" __global__ void __launch_bounds__(192, 3) step_advance_states_##N##_8_##name(Step s) { advanceStates<W, N, 1, 6>(s); }  \
+  extern "C" __global__ void __launch_bounds__(128, 4) step_advance_states_##N##_16_##name(Step s) { advanceStates<W, N, 2, 4>(s); }
 #define SIZES(name, W) STATES(name, W, 4) STATES(name, W, 8) STATES(name, W, 12) STATES(name, W, 16)
 SIZES(bf16, bf16)
 SIZES(f16, f16)

@@ -63,9 +63,9 @@ function isByQuads({ batch, dState, dtRank, weightDtype }: MambaStepDescriptor):
   return batch > FEW && weightDtype === "float32" && fits;
 }
 
-/** Whether a warp takes 8 channels of 8 sequences, dt_proj on the matrix units. */
+/** Whether a warp takes 16 channels of 8 sequences, dt_proj on the matrix units. */
 function isByStates({ batch, dInner, dState, dtRank, weightDtype }: MambaStepDescriptor): boolean {
-  const fits = dState <= 16 && dState % 4 === 0 && dInner % 8 === 0 && dtRank % 8 === 0 && dtRank <= 256;
+  const fits = dState <= 16 && dState % 4 === 0 && dInner % 16 === 0 && dtRank % 8 === 0 && dtRank <= 256;
   return batch > FEW && weightDtype !== "float32" && fits;
 }
 
@@ -80,11 +80,13 @@ function advance(
     device.launch(file, kernel, grid, [threads], struct, shared, true, options);
   if (isByStates(d)) {
     const { batch, dInner, dState, dtRank } = d;
-    // 6 warps of 8 channels, 8 sequences.
-    const grid = [Math.ceil(dInner / 48), Math.ceil(batch / 8)] as const;
+    const groups = Math.ceil(batch / 8);
+    // A warp's channels, a block's warps: 8 and 6 while all blocks find room on the device at a time, 3 a multiprocessor.
+    const [each, warps] = Math.ceil(dInner / 48) * groups <= 3 * device.info.multiprocessors ? [8, 6] : [16, 4];
+    const grid = [Math.ceil(dInner / (warps * each)), groups] as const;
     // Of each warp rows of dt_proj, u, gate, bias and D; dt, B and C of the block's sequences.
-    const shared = 48 * (128 * Math.ceil(dtRank / 64) + 72) + 8 * 4 * (dtRank + 2 * dState + 4);
-    launch(FILE_STATES, `step_advance_states_${dState}_${weights}`, grid, 192, shared);
+    const shared = warps * each * (128 * Math.ceil(dtRank / 64) + 72) + 8 * 4 * (dtRank + 2 * dState + 4);
+    launch(FILE_STATES, `step_advance_states_${dState}_${each}_${weights}`, grid, 32 * warps, shared);
     return;
   }
   if (isByQuads(d)) {

@@ -129,6 +129,7 @@ template <class T> struct alignas(4 * sizeof(T)) Quad {
 #define CAST_QUADS(from, F, to, T)                                                                        \
   extern "C" __global__ void cast_quads_##from##_##to(const Quad<F>* x, Quad<T>* y, i64 n) {              \
     awaitPrevious();                                                                                      \
+    letNext();                                                                                            \
     EACH_ELEMENT(i, n) {                                                                                  \
       const Quad<F> p = x[i];                                                                             \
       Quad<T> r;                                                                                          \

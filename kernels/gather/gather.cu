@@ -7,6 +7,7 @@
 #define GATHER(name, T)                                                                                                       \
   extern "C" __global__ void gather_##name(const T* x, const int* indices, T* y, i64 total, i64 n, i64 count, i64 inner) {    \
     awaitPrevious();                                                                                                          \
+    letNext();                                                                                                                \
     EACH_ELEMENT(i, total) {                                                                                                  \
       const i64 column = i % inner, row = i / inner, outer = row / count;                                                     \
       const i64 index = indices[row % count];                                                                                 \

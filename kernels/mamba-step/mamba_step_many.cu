@@ -1,4 +1,5 @@
 // The other kernels of a block's step, for many sequences: see mamba_step.cu.
+#include "../common/rows.cuh"
 #include "../common/skinny.cuh"
 #include "mamba_step.cuh"
 
@@ -63,55 +64,40 @@ template <class W, int MT, int NT> __device__ void outProjectMany(const Step& s)
       [&](int b, int row, float v, float before) { s.out[b * s.dModel + row] = before + v; });
 }
 
-// A block a sequence. Beside cuBLASLt the stream itself goes to `out`, which out_proj is added to. RMS norms of rows of up to 4,096, in fours, hold the
-// row in registers: nothing is read twice, and all at once. Where it PASSES, the next kernel may start at once; else it ends the chain.
-constexpr int HELD = 4;
+// A block of 256 a sequence. Beside cuBLASLt the stream itself goes to `out`, which out_proj is added to. RMS norms of rows of up to 4,096, in fours, hold
+// the row in registers: nothing is read twice, and all at once. Where it PASSES, the next kernel may start at once; else it ends the chain.
+constexpr int HELD = 4, NORM_THREADS = 256;
 template <class W, bool PASSES> __device__ void stepNorm(const Step& s) {
   __shared__ float scratch[32];
   if (PASSES) letNext();
+  const int width = (int)s.dModel;
   const i64 at = blockIdx.x * s.dModel;
-  const auto put = [&](int j, float v, float stream) {
-    ((W*)s.normed)[at + j] = narrow<W>(v);
-    if (s.xz) s.out[at + j] = stream + (s.outBias ? s.outBias[j] : 0.0f);
-  };
-  if (s.centred || s.normBias || s.dModel % 4 != 0 || s.dModel > 4 * HELD * blockDim.x) {
+  W* normed = (W*)s.normed + at;
+  if (s.centred || s.normBias || width % 4 != 0 || width > 4 * HELD * NORM_THREADS) {
     awaitPrevious();
     if (!PASSES) letNext();
-    normRow(s, blockIdx.x, scratch, [&](int j, float v) { put(j, v, streamAt(s, at + j)); });
+    normRow(s, blockIdx.x, scratch, [&](int j, float v) {
+      normed[j] = narrow<W>(v);
+      if (s.xz) s.out[at + j] = streamAt(s, at + j) + (s.outBias ? s.outBias[j] : 0.0f);
+    });
     return;
   }
-  float4 v[HELD], weight[HELD];
-#pragma unroll
-  for (int h = 0; h < HELD; h++) {
-    const int j = 4 * (threadIdx.x + h * blockDim.x);
-    weight[h] = j < s.dModel ? *(const float4*)(s.normWeight + j) : make_float4(0, 0, 0, 0);
-  }
+  float v[HELD][4], weight[HELD][4];
+  loadRow<NORM_THREADS>(s.normWeight, threadIdx.x, width, weight);
   awaitPrevious();
   if (!PASSES) letNext();
+  loadRow<NORM_THREADS>(s.x + at, threadIdx.x, width, v);
+  if (s.update) addRow<NORM_THREADS>(s.update + at, threadIdx.x, width, v);
+  const float scale = rowStatistics<NORM_THREADS>(v, threadIdx.x, width, (float)s.normEps, false, scratch).scale;
 #pragma unroll
   for (int h = 0; h < HELD; h++) {
-    const int j = 4 * (threadIdx.x + h * blockDim.x);
-    v[h] = j < s.dModel ? *(const float4*)(s.x + at + j) : make_float4(0, 0, 0, 0);
-  }
-  if (s.update)
+    const int j = 4 * (threadIdx.x + h * NORM_THREADS);
+    if (j >= width) continue;
 #pragma unroll
-    for (int h = 0; h < HELD; h++) {
-      const int j = 4 * (threadIdx.x + h * blockDim.x);
-      if (j >= s.dModel) continue;
-      const float4 more = *(const float4*)(s.update + at + j);
-      v[h].x += more.x, v[h].y += more.y, v[h].z += more.z, v[h].w += more.w;
+    for (int i = 0; i < 4; i++) {
+      normed[j + i] = narrow<W>(v[h][i] * scale * weight[h][i]);
+      if (s.xz) s.out[at + j + i] = v[h][i] + (s.outBias ? s.outBias[j + i] : 0.0f);
     }
-  float squares = 0;
-#pragma unroll
-  for (int h = 0; h < HELD; h++) squares += (v[h].x * v[h].x + v[h].y * v[h].y) + (v[h].z * v[h].z + v[h].w * v[h].w);
-  const float scale = rsqrtf(blockSum(squares, scratch) / (int)s.dModel + (float)s.normEps);
-#pragma unroll
-  for (int h = 0; h < HELD; h++) {
-    const int j = 4 * (threadIdx.x + h * blockDim.x);
-    if (j >= s.dModel) continue;
-    const float all[4] = {v[h].x, v[h].y, v[h].z, v[h].w}, w[4] = {weight[h].x, weight[h].y, weight[h].z, weight[h].w};
-#pragma unroll
-    for (int i = 0; i < 4; i++) put(j + i, all[i] * scale * w[i], all[i]);
   }
 }
 template <class W> __device__ void stepConv(const Step& s) {

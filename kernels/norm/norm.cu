@@ -3,12 +3,8 @@
 // rows it takes and joined afterwards, in order.
 #include <type_traits>
 
-#include "../common/chain.cuh"
-#include "../common/types.cuh"
+#include "../common/rows.cuh"
 
-template <class W> struct Statistics {
-  W mean, scale;
-};
 template <class R, class W> __device__ Statistics<W> statistics(const R* s, i64 width, W eps, bool centred, W* scratch) {
   W mean = 0;
   if (centred) {
@@ -97,72 +93,52 @@ NORM(f16_f16, f16, f16)
 NORM(bf16_float32, bf16, float)
 NORM(f16_float32, f16, float)
 
-// Rows of up to 2,048 elements, a multiple of 4: a warp a row, which it holds in registers, so that everything is read once. Backward, a warp takes
-// every gridDim.x-th row of its block's and keeps the gradients of weight and bias, which the block then joins in the order of its warps.
-template <class T> struct alignas(4 * sizeof(T)) Quad {
-  T values[4];
-};
-template <class T> __device__ __forceinline__ void load(const T* p, float (&into)[4]) {
-  const Quad<T> q = *(const Quad<T>*)p;
-#pragma unroll
-  for (int i = 0; i < 4; i++) into[i] = widen(q.values[i]);
-}
-template <class T> __device__ __forceinline__ void store(T* p, const float (&from)[4]) {
-  Quad<T> q;
-#pragma unroll
-  for (int i = 0; i < 4; i++) q.values[i] = narrow<T>(from[i]);
-  *(Quad<T>*)p = q;
-}
-__device__ __forceinline__ float warpSum(float x) {
-  for (int step = 16; step > 0; step >>= 1) x += __shfl_xor_sync(~0u, x, step);
-  return x;
-}
-template <int QUADS> __device__ __forceinline__ Statistics<float> rowStatistics(const float (&s)[QUADS][4], int lane, int width, float eps, bool centred) {
-  float mean = 0, squares = 0;
-  if (centred) {
-#pragma unroll
-    for (int k = 0; k < QUADS; k++)
-      if ((lane + 32 * k) * 4 < width) mean += (s[k][0] + s[k][1]) + (s[k][2] + s[k][3]);
-    mean = warpSum(mean) / width;
-  }
-#pragma unroll
-  for (int k = 0; k < QUADS; k++)
-    if ((lane + 32 * k) * 4 < width)
-#pragma unroll
-      for (int i = 0; i < 4; i++) squares += (s[k][i] - mean) * (s[k][i] - mean);
-  return {mean, 1.0f / sqrtf(warpSum(squares) / width + eps)};
-}
-
-template <class T, int QUADS> __device__ void forwardRows(const T* x, const float* residual, const float* weight, const float* bias, T* y, float* sum,
-                                                          i64 rows, int width, float eps, bool centred) {
-  const int lane = threadIdx.x % 32;
-  const i64 row = blockIdx.x * (i64)(blockDim.x / 32) + threadIdx.x / 32;
+// Rows of a multiple of 4 elements, held in registers (common/rows.cuh): of up to 2,048 a warp a row; where rows are too few for that to fill the chip, of up
+// to 4,096 a block of 256 a row. Backward, a warp takes every gridDim.x-th row of its block's and keeps the gradients of weight and bias, which the block
+// then joins in the order of its warps.
+template <class T, int THREADS, int QUADS> __device__ void forwardRows(const T* x, const float* residual, const float* weight, const float* bias, T* y, float* sum,
+                                                                       i64 rows, int width, float eps, bool centred) {
+  constexpr bool IS_BLOCK = THREADS > 32;
+  __shared__ float scratch[IS_BLOCK ? 32 : 1];
+  const int thread = threadIdx.x % THREADS;
+  const i64 row = blockIdx.x * (i64)(blockDim.x / THREADS) + threadIdx.x / THREADS, at = row * width;
   if (row >= rows) return;
   awaitPrevious();
-  float s[QUADS][4];
+  letNext();
+  float s[QUADS][4], ahead[IS_BLOCK ? QUADS : 1][4];
+  loadRow<THREADS>(x + at, thread, width, s);
+  // A block has the registers to fetch its weights meanwhile.
+  if (IS_BLOCK && weight) loadRow<THREADS>(weight, thread, width, ahead);
+  if (IS_BLOCK && residual) addRow<THREADS>(residual + at, thread, width, s);
+  if (residual)
+#pragma unroll
+    for (int k = 0; k < QUADS; k++) {
+      const int j = 4 * (thread + k * THREADS);
+      if (j >= width) continue;
+      if (!IS_BLOCK) {
+        float more[4];
+        load(residual + at + j, more);
+#pragma unroll
+        for (int i = 0; i < 4; i++) s[k][i] += more[i];
+      }
+      store(sum + at + j, s[k]);
+    }
+  const Statistics<float> st = rowStatistics<THREADS>(s, thread, width, eps, centred, scratch);
 #pragma unroll
   for (int k = 0; k < QUADS; k++) {
-    const int j = (lane + 32 * k) * 4;
-    if (j >= width) continue;
-    load(x + row * width + j, s[k]);
-    if (!residual) continue;
-    float r[4];
-    load(residual + row * width + j, r);
-#pragma unroll
-    for (int i = 0; i < 4; i++) s[k][i] += r[i];
-    store(sum + row * width + j, s[k]);
-  }
-  const Statistics<float> st = rowStatistics<QUADS>(s, lane, width, eps, centred);
-#pragma unroll
-  for (int k = 0; k < QUADS; k++) {
-    const int j = (lane + 32 * k) * 4;
+    const int j = 4 * (thread + k * THREADS);
     if (j >= width) continue;
     float w[4] = {1, 1, 1, 1}, b[4] = {};
-    if (weight) load(weight + j, w);
+    if (weight) {
+      if (!IS_BLOCK) load(weight + j, w);
+      else
+#pragma unroll
+        for (int i = 0; i < 4; i++) w[i] = ahead[IS_BLOCK ? k : 0][i];
+    }
     if (bias) load(bias + j, b);
 #pragma unroll
     for (int i = 0; i < 4; i++) w[i] = (s[k][i] - st.mean) * st.scale * w[i] + b[i];
-    store(y + row * width + j, w);
+    store(y + at + j, w);
   }
 }
 
@@ -181,7 +157,7 @@ template <class T, int QUADS, bool centred> __device__ void backwardRows(const f
       load(s + at + j, n[k]);
       load(gy + at + j, g[k]);
     }
-    const Statistics<float> st = rowStatistics<QUADS>(n, lane, width, eps, centred);
+    const Statistics<float> st = rowStatistics<32>(n, lane, width, eps, centred);
     float meanG = 0, meanGN = 0;
 #pragma unroll
     for (int k = 0; k < QUADS; k++) {
@@ -235,15 +211,21 @@ template <class T, int QUADS, bool centred> __device__ void backwardRows(const f
       const float* s, const float* weight, const T* gy, const float* gSum, float* gs, T* gx, float* parts, i64 rows, i64 width, double eps) {   \
     backwardRows<T, QUADS, CENTRED>(s, weight, gy, gSum, gs, gx, parts, rows, (int)width, (float)eps);                                          \
   }
-#define NORM_ROWS(name, T, QUADS)                                                                                                                \
-  extern "C" __global__ void __launch_bounds__(128) norm_forward_rows_##QUADS##_##name(const T* x, const float* residual, const float* weight,  \
-                                                                                      const float* bias, T* y, float* sum, i64 rows, i64 width, \
-                                                                                      double eps, int centred) {                                \
-    forwardRows<T, QUADS>(x, residual, weight, bias, y, sum, rows, (int)width, (float)eps, centred);                                            \
-  }                                                                                                                                             \
+#define NORM_FEW(name, T, QUADS)                                                                                                                        \
+  extern "C" __global__ void __launch_bounds__(256) norm_forward_few_##QUADS##_##name(                                                                  \
+      const T* x, const float* residual, const float* weight, const float* bias, T* y, float* sum, i64 rows, i64 width, double eps, int centred) {      \
+    forwardRows<T, 256, QUADS>(x, residual, weight, bias, y, sum, rows, (int)width, (float)eps, centred);                                               \
+  }
+#define NORM_ROWS(name, T, QUADS)                                                                                                                       \
+  extern "C" __global__ void __launch_bounds__(128) norm_forward_rows_##QUADS##_##name(                                                                 \
+      const T* x, const float* residual, const float* weight, const float* bias, T* y, float* sum, i64 rows, i64 width, double eps, int centred) {      \
+    forwardRows<T, 32, QUADS>(x, residual, weight, bias, y, sum, rows, (int)width, (float)eps, centred);                                                \
+  }                                                                                                                                                     \
   BACKWARD_ROWS(name, T, QUADS, false, _rms)                                                                                                    \
   BACKWARD_ROWS(name, T, QUADS, true, _layer)
-#define EACH_SIZE(name, T) NORM_ROWS(name, T, 2) NORM_ROWS(name, T, 6) NORM_ROWS(name, T, 8) NORM_ROWS(name, T, 16)
+#define EACH_SIZE(name, T)                                                                                  \
+  NORM_ROWS(name, T, 2) NORM_ROWS(name, T, 6) NORM_ROWS(name, T, 8) NORM_ROWS(name, T, 16)                  \
+  NORM_FEW(name, T, 1) NORM_FEW(name, T, 2) NORM_FEW(name, T, 4)
 EACH_SIZE(float32, float)
 EACH_SIZE(bf16, bf16)
 EACH_SIZE(f16, f16)

@@ -44,9 +44,13 @@ __device__ __forceinline__ Candidate better(Candidate a, Candidate b) {
   if (nanA || nanB) return nanA && nanB ? (a.at < b.at ? a : b) : nanA ? a : b;
   return b.score > a.score || (b.score == a.score && b.at < a.at) ? b : a;
 }
-__device__ Candidate bestOfAll(Candidate own, Candidate* scratch) {
+__device__ __forceinline__ Candidate bestOfWarp(Candidate own) {
   for (int step = 16; step > 0; step >>= 1)
     own = better(own, {__shfl_xor_sync(~0u, own.score, step), __shfl_xor_sync(~0u, own.at, step)});
+  return own;
+}
+__device__ Candidate bestOfAll(Candidate own, Candidate* scratch) {
+  own = bestOfWarp(own);
   __syncthreads();
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = own;
   __syncthreads();
@@ -125,40 +129,12 @@ extern "C" __global__ void __launch_bounds__(1024) sample(const float* logits, i
   }
 }
 
-// The first of the largest of a part's logits: without noise their order is that of integers, and needs no float64.
-template <int N> __device__ Candidate largestOfAll(const float (&own)[N], i64 from, i64 vocab, u32* scratch) {
-  u32 key = 0, at = ~0u;
-  // -0 and 0 are equal.
-#pragma unroll
-  for (int k = 0; k < N; k++)
-    if (from + threadIdx.x + 256 * k < vocab) key = max(key, order(own[k] + 0.0f));
-  key = __reduce_max_sync(~0u, key);
-  __syncthreads();
-  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = key;
-  __syncthreads();
-  for (int w = 0; w < blockDim.x / 32; w++) key = max(key, scratch[w]);
-  float score = 0;
-#pragma unroll
-  for (int k = N - 1; k >= 0; k--) {
-    const i64 v = from + threadIdx.x + 256 * k;
-    if (v < vocab && order(own[k] + 0.0f) == key) at = (u32)v, score = own[k];
-  }
-  const u32 first = __reduce_min_sync(~0u, at);
-  score = __shfl_sync(~0u, score, __ffs(__ballot_sync(~0u, at == first)) - 1);
-  if (threadIdx.x % 32 == 0) scratch[32 + 2 * (threadIdx.x / 32)] = first, scratch[33 + 2 * (threadIdx.x / 32)] = __float_as_uint(score);
-  __syncthreads();
-  u32 best = ~0u;
-  for (int w = 0; w < blockDim.x / 32; w++)
-    if (scratch[32 + 2 * w] < best) best = scratch[32 + 2 * w], score = __uint_as_float(scratch[33 + 2 * w]);
-  return {(double)score, (int)best};
-}
-
-// Without top-k, top-p and min-p: blockIdx.x takes a part of a row, then a block a row joins the parts in order.
+// Without top-k, top-p and min-p: blockIdx.x takes a part of row blockIdx.y, then a warp a row joins the parts in order.
 constexpr int PART = 2048;
 struct alignas(8) Part {
   double score;
   int at;
-  float top, mass;
+  float top, mass, logit;
 };
 extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logits, Part* parts, const u32* counters, i64 vocab, i64 seed, i64 counter,
                                                                double temperature) {
@@ -175,34 +151,116 @@ extern "C" __global__ void __launch_bounds__(256) sample_parts(const float* logi
     const i64 v = from + threadIdx.x + 256 * k;
     own[k] = v < vocab ? logits[base + v] : -INFINITY;
     top = fmaxf(top, own[k]);
-    if (v < vocab && temperature > 0) best = better(best, {own[k] / temperature + gumbel(randomWord(base + v, seed, stream)), (int)v});
+  }
+#pragma unroll
+  for (int k = 0; k < PART / 256; k++) {
+    const i64 v = from + threadIdx.x + 256 * k;
+    if (v < vocab) best = better(best, {own[k] / temperature + gumbel(randomWord(base + v, seed, stream)), (int)v});
   }
   top = blockMax(top, sums);
   float mass = 0;
 #pragma unroll
   for (int k = 0; k < PART / 256; k++) mass += own[k] == -INFINITY ? 0.0f : expf(own[k] - top);
   mass = blockSum(mass, sums);
-  best = temperature > 0 ? bestOfAll(best, champions) : largestOfAll(own, from, vocab, (u32*)champions);
-  if (threadIdx.x == 0) parts[blockIdx.y * (i64)gridDim.x + blockIdx.x] = {best.score, best.at, top, mass};
+  best = bestOfAll(best, champions);
+  if (threadIdx.x == 0) parts[blockIdx.y * (i64)gridDim.x + blockIdx.x] = {best.score, best.at, top, mass, logits[base + best.at]};
 }
-extern "C" __global__ void __launch_bounds__(256) sample_join(const float* logits, const Part* parts, int* token, float* logprob, u32* counters, i64 vocab,
-                                                              i64 count) {
+
+// The same without noise: the first of the largest logits, which needs no float64. Two halves of a thread's logits are summed as the two threads of
+// sample_parts sum them, so that both get the same mass.
+constexpr int LARGEST_THREADS = 128, LARGEST_EACH = PART / LARGEST_THREADS;
+// Where a logit is NaN or infinite, or all are -infinity.
+__device__ __noinline__ void uncommonPart(const float* row, int count, i64 from, float top, Part* part) {
   __shared__ Candidate champions[32];
   __shared__ float sums[32];
-  const Part* own = parts + blockIdx.x * count;
-  awaitPrevious();
-  float top = -INFINITY, mass = 0;
   Candidate best{0, -1};
-  for (i64 k = threadIdx.x; k < count; k += 256) {
-    top = fmaxf(top, own[k].top);
-    best = better(best, {own[k].score, own[k].at});
+  float mass = 0;
+  for (int v = threadIdx.x; v < count; v += blockDim.x) {
+    best = better(best, {(double)row[v], (int)from + v});
+    mass += row[v] == -INFINITY ? 0.0f : expf(row[v] - top);
   }
-  top = blockMax(top, sums);
-  for (i64 k = threadIdx.x; k < count; k += 256) mass += own[k].mass == 0 ? 0.0f : own[k].mass * expf(own[k].top - top);
   mass = blockSum(mass, sums);
   best = bestOfAll(best, champions);
+  if (threadIdx.x == 0) *part = {best.score, best.at, top, mass, (float)best.score};
+}
+extern "C" __global__ void __launch_bounds__(LARGEST_THREADS) sample_largest_parts(const float* logits, Part* parts, i64 vocab) {
+  constexpr int WARPS = LARGEST_THREADS / 32;
+  __shared__ float tops[WARPS], masses[2 * WARPS];
+  __shared__ u32 firsts[WARPS];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const i64 from = blockIdx.x * (i64)PART;
+  const int count = (int)min((i64)PART, vocab - from);
+  const float* row = logits + blockIdx.y * vocab + from;
+  Part* part = parts + blockIdx.y * (i64)gridDim.x + blockIdx.x;
+  letNext();
+  awaitPrevious();
+  float own[LARGEST_EACH], ownTop = -INFINITY;
+#pragma unroll
+  for (int k = 0; k < LARGEST_EACH; k++) {
+    const int v = threadIdx.x + LARGEST_THREADS * k;
+    own[k] = v < count ? row[v] : -INFINITY;
+  }
+#pragma unroll
+  for (int k = 0; k < LARGEST_EACH; k++) ownTop = fmaxf(ownTop, own[k]);
+  for (int step = 16; step > 0; step >>= 1) ownTop = fmaxf(ownTop, __shfl_xor_sync(~0u, ownTop, step));
+  if (lane == 0) tops[warp] = ownTop;
+  __syncthreads();
+  float top = tops[0];
+#pragma unroll
+  for (int w = 1; w < WARPS; w++) top = fmaxf(top, tops[w]);
+
+  float halves[2] = {0, 0};
+#pragma unroll
+  for (int k = 0; k < LARGEST_EACH; k++) halves[k % 2] += expf(own[k] - top);
+  // The lower lanes go on with the one half's sum, the upper with the other's.
+  float mass = lane < 16 ? halves[0] : halves[1];
+  mass += __shfl_xor_sync(~0u, lane < 16 ? halves[1] : halves[0], 16);
+  for (int step = 8; step > 0; step >>= 1) mass += __shfl_xor_sync(~0u, mass, step);
+  if (lane % 16 == 0) masses[warp + lane / 16 * WARPS] = mass;
+  u32 first = ~0u;
+  if (ownTop == top) {
+#pragma unroll
+    for (int k = LARGEST_EACH - 1; k >= 0; k--)
+      if (own[k] == top) first = threadIdx.x + LARGEST_THREADS * k;
+    first = __reduce_min_sync(~0u, first);
+  }
+  if (lane == 0) firsts[warp] = first;
+  if (__syncthreads_or(mass != mass)) {
+    uncommonPart(row, count, from, top, part);
+    return;
+  }
   if (threadIdx.x != 0) return;
+  mass = 0;
+#pragma unroll
+  for (int w = 0; w < 2 * WARPS; w++) mass += masses[w];
+#pragma unroll
+  for (int w = 1; w < WARPS; w++) first = min(first, firsts[w]);
+  *part = {(double)top, (int)(from + first), top, mass, top};
+}
+// A warp a row. The sum is that of a block of 256 threads, whose warps' sums are added in order.
+extern "C" __global__ void __launch_bounds__(32) sample_join(const Part* parts, int* token, float* logprob, u32* counters, i64 count) {
+  const int lane = threadIdx.x;
+  const Part* row = parts + blockIdx.x * count;
+  awaitPrevious();
+  const Part held = lane < count ? row[lane] : Part{0, -1, -INFINITY, 0, 0};
+  float top = held.top;
+  Candidate best{held.score, held.at};
+  for (i64 k = lane + 32; k < count; k += 32) {
+    top = fmaxf(top, row[k].top);
+    best = better(best, {row[k].score, row[k].at});
+  }
+  for (int step = 16; step > 0; step >>= 1) top = fmaxf(top, __shfl_xor_sync(~0u, top, step));
+  const auto share = [&](const Part& part) { return part.mass == 0 ? 0.0f : part.mass * expf(part.top - top); };
+  float mass = 0;
+  for (int w = 0; w < 8 && 32 * w < count; w++) {
+    float sum = w == 0 ? share(held) : 0.0f;
+    for (i64 k = lane + 32 * w + (w == 0 ? 256 : 0); k < count; k += 256) sum += share(row[k]);
+    for (int step = 16; step > 0; step >>= 1) sum += __shfl_xor_sync(~0u, sum, step);
+    mass += sum;
+  }
+  best = bestOfWarp(best);
+  if (lane != 0) return;
   token[blockIdx.x] = best.at;
-  logprob[blockIdx.x] = logits[blockIdx.x * vocab + best.at] - top - logf(mass);
+  logprob[blockIdx.x] = row[best.at / PART].logit - top - logf(mass);
   if (counters != nullptr) counters[blockIdx.x]++;
 }

@@ -28,12 +28,22 @@ function wide(
   return buf;
 }
 
-/** Quads of a row that a lane holds, for which there are kernels. */
-const QUADS = [2, 6, 8, 16];
-/** The smallest of them for rows that a warp can hold; undefined for others. */
-function quadsFor({ width, rows, dtype, residualDtype, hasResidual }: RmsNormDescriptor): number | undefined {
-  const isWide = (hasResidual ? residualDtype : dtype) === "float32" && dtype !== "float64";
-  return isWide && width % 4 === 0 && rows > 0 ? QUADS.find((n) => 128 * n >= width) : undefined;
+/** Quads of a row that a thread holds, for which there are kernels: of a warp a row, of a block of 256 threads a row. */
+const WARP_QUADS = [2, 6, 8, 16];
+const BLOCK_QUADS = [1, 2, 4];
+/** The smallest of them for rows that so many threads can hold; undefined for others. */
+function quadsFor(d: RmsNormDescriptor, sizes: readonly number[], threads: number): number | undefined {
+  const isWide = (d.hasResidual ? d.residualDtype : d.dtype) === "float32" && d.dtype !== "float64";
+  return isWide && d.width % 4 === 0 && d.rows > 0 ? sizes.find((n) => 4 * threads * n >= d.width) : undefined;
+}
+
+/** Kernel, blocks and threads a block of rows held in registers, forward: a warp each, or a block each where they are few and wide. */
+function heldRows(device: CudaDevice, d: RmsNormDescriptor): readonly [string, number, number] | undefined {
+  const isFew = d.rows <= 2 * device.info.multiprocessors && d.width > 512;
+  const few = isFew ? quadsFor(d, BLOCK_QUADS, 256) : undefined;
+  if (few !== undefined) return [`norm_forward_few_${few}_${d.dtype}`, d.rows, 256];
+  const quads = quadsFor(d, WARP_QUADS, 32);
+  return quads === undefined ? undefined : [`norm_forward_rows_${quads}_${d.dtype}`, Math.ceil(d.rows / 4), 128];
 }
 
 function forward(device: CudaDevice, args: Args, d: RmsNormDescriptor, centred: boolean) {
@@ -45,19 +55,12 @@ function forward(device: CudaDevice, args: Args, d: RmsNormDescriptor, centred: 
   const residual = args.residual === undefined ? undefined : device.own(args.residual);
   const [weight, bias] = [wide(device, args.weight, type, made), wide(device, args.bias, type, made)];
   const parameters = [device.own(args.x!), ...[residual, weight, bias, y, sum].map((b) => pointer(b))];
-  const quads = quadsFor(d);
   const numbers = [i64(width), f64(eps), i32(centred)];
-  if (quads !== undefined)
-    device.launch(
-      "norm",
-      `norm_forward_rows_${quads}_${dtype}`,
-      [Math.ceil(rows / 4)],
-      [128],
-      [...parameters, i64(rows), ...numbers],
-      0,
-      "ends",
-    );
-  else device.launch("norm", `norm_forward_${dtype}_${residualDtype}`, [rows], [256], [...parameters, ...numbers]);
+  const held = heldRows(device, d);
+  if (held !== undefined) {
+    const [kernel, blocks, threads] = held;
+    device.launch("norm", kernel, [blocks], [threads], [...parameters, i64(rows), ...numbers], 0, "ends");
+  } else device.launch("norm", `norm_forward_${dtype}_${residualDtype}`, [rows], [256], [...parameters, ...numbers]);
   for (const buf of made) device.memory.free(buf);
   return { outputs: { y, ...(sum === undefined ? {} : { sum }) }, saved: [] };
 }
@@ -87,7 +90,7 @@ function backward(
     ...[weight, given(gradOutputs.y), given(gradOutputs.sum), gs, gx, parts].map((b) => pointer(b)),
   ];
   const numbers = [i64([rows, width]), f64(eps), i32(centred)];
-  const quads = gradOutputs.y === undefined ? undefined : quadsFor(d);
+  const quads = gradOutputs.y === undefined ? undefined : quadsFor(d, WARP_QUADS, 32);
   if (quads !== undefined)
     device.launch(
       "norm",

@@ -23,10 +23,12 @@ export function sample(device: CudaDevice): NonNullable<FusedOps["sample"]> {
         }
         const count = Math.ceil(vocab / PART);
         const parts = device.alloc((count * batch * PART_BYTES) / 4, "float32");
-        const draw = [x, parts, counters, i64([vocab, seed, counter]), f64(temperature)];
-        device.launch("sample", "sample_parts", [count, batch], [256], draw, 0, true);
-        const join = [x, parts, token, logprob, counters, i64([vocab, count])];
-        device.launch("sample", "sample_join", [batch], [256], join, 0, "ends");
+        if (temperature > 0) {
+          const draw = [x, parts, counters, i64([vocab, seed, counter]), f64(temperature)];
+          device.launch("sample", "sample_parts", [count, batch], [256], draw, 0, true);
+        } else device.launch("sample", "sample_largest_parts", [count, batch], [128], [x, parts, i64(vocab)], 0, true);
+        const join = [parts, token, logprob, counters, i64(count)];
+        device.launch("sample", "sample_join", [batch], [32], join, 0, "ends");
         device.memory.free(parts);
         return { outputs: { token, logprob } };
       }),

@@ -182,6 +182,7 @@ export const inPlaceCases: readonly OpCase[] = [
   appendCase(3, 3),
   appendCase(1, 5),
   sampleCase({ temperature: 0 }),
+  sampleCase({ temperature: 0 }, 4500),
   sampleCase({ seed: 3, counter: 9 }),
   sampleCase({ temperature: 0.7, topK: 5, seed: 2 ** 40 + 1, counter: 1 }),
   sampleCase({ topP: 0.6, seed: 4 }),

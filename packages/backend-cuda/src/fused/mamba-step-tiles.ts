@@ -92,7 +92,7 @@ function project(
   });
 }
 
-/** The three products of a step; `between` names what they read and write, beside `struct Step`. */
+/** The three products of a step, each of what it multiplies; what else they read and what they write is named in `struct Step`. */
 export function tileProducts(
   device: CudaDevice,
   struct: Parameter[],

@@ -104,7 +104,6 @@ template <class W, int COLUMNS> __device__ __forceinline__ void xProjectTiles(co
 }
 template <class W, int COLUMNS> __device__ __forceinline__ void outProjectTiles(const TiledStep& t) {
   const Step& s = t.step;
-  letNext();
   // The stream may be what the step of the layer before is still writing.
   tiles<W, COLUMNS, false, true>(t.tiling, (int)t.stages, (int)s.batch, (int)s.dModel, (int)s.dInner, [](int) {},
       [&](int b, int c) {
@@ -113,7 +112,8 @@ template <class W, int COLUMNS> __device__ __forceinline__ void outProjectTiles(
         if (s.outBias) addTo(before, fourOf(s.outBias + c));
         return before;
       },
-      [] {},
+      // Sooner, the next step's in_proj would take from the memory's rate what this one needs.
+      [] { letNext(); },
       [&](int b, int c, float4 v, float4 before) {
         addTo(before, v);
         *(float4*)(s.out + b * s.dModel + c) = before;

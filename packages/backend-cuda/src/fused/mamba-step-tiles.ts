@@ -19,7 +19,7 @@ interface Tiled {
 }
 const IN: Tiled = { kernel: "step_in_project_tiles", columns: 64, cluster: 1, room: 220 * 1024, parts: 2 };
 const X: Tiled = { kernel: "step_x_project_tiles", columns: 16, cluster: 8, room: 220 * 1024, parts: 1 };
-const OUT: Tiled = { kernel: "step_out_project_tiles", columns: 32, cluster: 2, room: 170 * 1024, parts: 1 };
+const OUT: Tiled = { kernel: "step_out_project_tiles", columns: 32, cluster: 2, room: 140 * 1024, parts: 1 };
 
 /** How on-chip memory is divided for all kernels of a step by tiles. */
 export const ALL_SHARED: LaunchOptions = { isAllShared: true };

@@ -40,10 +40,10 @@ struct Tiling {
 
 // At least TILE_COPIERS stages and at most 32; shared memory for them, from a multiple of 1,024 bytes on, and for the sums [64][COLUMNS + 8].
 // `put(row, column, sums, what)` gets four columns at a time, with what `ahead(row, column)` fetched for them, before the kernels before are done unless it WAITS;
-// `early(column)` is called before that, with the block's first. Columns of the second part go on behind the n of the first. n is a multiple of 4, in two parts of COLUMNS / 2;
+// `early(column)` is called before that, with the block's first; `ready()` when the kernels before are done, by all workers, before anything is put. Columns of the second part go on behind the n of the first. n is a multiple of 4, in two parts of COLUMNS / 2;
 // k of 64 times the cluster's size, which divides 64.
-template <class W, int COLUMNS, bool IN_PARTS, bool WAITS, class P, class A, class F>
-__device__ __forceinline__ void tiles(const Tiling& t, int stages, int m, int n, int k, P early, A ahead, F put) {
+template <class W, int COLUMNS, bool IN_PARTS, bool WAITS, class P, class A, class R, class F>
+__device__ __forceinline__ void tiles(const Tiling& t, int stages, int m, int n, int k, P early, A ahead, R ready, F put) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   constexpr int HALF = COLUMNS / 2, FOURS = COLUMNS / 4, PITCH = COLUMNS + 8, X_BYTES = TILE_ROWS * TILE_K * 2, STAGE = X_BYTES + COLUMNS * TILE_K * 2, MOST_STAGES = 32;
   extern __shared__ char memory[];
@@ -118,6 +118,7 @@ __device__ __forceinline__ void tiles(const Tiling& t, int stages, int m, int n,
       if (++s == stages) s = 0, parity ^= 1;
     }
     wgmmaWait<0>();
+    ready();
     const int q = lane % 4, r = 16 * (warp % 4) + lane / 4;
 #pragma unroll
     for (int j = 0; j < HALF / 8; j++)

@@ -56,6 +56,8 @@ export class CudaMemory {
   peakBytes = 0;
   /** Launches so far that end a chain of waiting kernels, see `isSettled`. */
   ends = 0;
+  /** Launches so far. */
+  launches = 0;
   #idleBytes = 0;
   #isDisposed = false;
   /** All that the driver has given and not got back, idle or not. */
@@ -116,6 +118,12 @@ export class CudaMemory {
     );
   }
 
+  /** Memory for the backend itself, which goes with it: no one's buffer, and none of `use`. */
+  keep(count: number, dtype: DType): CudaBuf {
+    const room = roomFor(count * dtypeLayout[dtype].bytes);
+    return new CudaBuf(this, dtype, count, this.#take(room, count, dtype, true), room);
+  }
+
   /** Memory of the driver; 0 if it has none. */
   #ask(room: number): number {
     const address = this.device.alloc(room);
@@ -159,6 +167,7 @@ export class CudaMemory {
    * @param passes - it lets the next kernel start before it has waited for those before it
    */
   launched(parameters: readonly object[], passes = false): void {
+    this.launches++;
     if (!passes) this.ends++;
     for (const p of parameters) {
       const buf = p instanceof CudaBuf ? p : (p as { readonly of?: CudaBuf }).of;

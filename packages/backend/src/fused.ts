@@ -264,7 +264,12 @@ export type MambaStepOptional =
   | "outBias"
   | "dtNorm"
   | "bNorm"
-  | "cNorm";
+  | "cNorm"
+  /**
+   * [dModel], the weight of the RMS norm of the block behind this one: a kernel may prepare that norm while it has the stream at hand. It
+   * changes nothing that is returned.
+   */
+  | "nextNormWeight";
 
 /** Writes `update` [batch, length, ...rest] into `cache` [batch, capacity, ...rest] at `position`, in place; the output is the cache's own buffer. */
 export interface KvAppendDescriptor {

@@ -16,6 +16,8 @@ export interface MambaParts {
   readonly norm: RmsNorm | LayerNorm;
   readonly mixer: MambaMixer;
   readonly config: ResolvedMambaConfig;
+  /** The norm of the layer behind this one, if it has the same kind of norm: a backend may prepare it. */
+  readonly nextNorm?: RmsNorm | LayerNorm | undefined;
 }
 
 /**
@@ -48,7 +50,7 @@ export function residualMamba(
   return { ...out, state: { conv: convState, ssm: ssmState } };
 }
 
-function stepArguments({ norm, mixer }: MambaParts, { residual, update }: Stream, { conv, ssm }: LayerState) {
+function stepArguments({ norm, mixer, nextNorm }: MambaParts, { residual, update }: Stream, { conv, ssm }: LayerState) {
   const { conv1d, xProj, dtProj, A_log, D, dtLayernorm, bLayernorm, cLayernorm } = mixer.ssm;
   return {
     x: residual,
@@ -71,6 +73,7 @@ function stepArguments({ norm, mixer }: MambaParts, { residual, update }: Stream
     dtNorm: dtLayernorm?.weight.value,
     bNorm: bLayernorm?.weight.value,
     cNorm: cLayernorm?.weight.value,
+    nextNormWeight: nextNorm instanceof RmsNorm ? nextNorm.weight.value : undefined,
   };
 }
 
@@ -123,9 +126,18 @@ export class MambaBlock extends Module {
     inPlace: boolean,
     dtype?: FloatDType,
     isForgetful = false,
+    nextNorm?: RmsNorm | LayerNorm,
   ): Stream & { readonly state: LayerState } {
     const { norm, mixer } = this;
-    return residualMamba({ norm, mixer, config: this.#config }, stream, state, marks, inPlace, dtype, isForgetful);
+    return residualMamba(
+      { norm, mixer, config: this.#config, nextNorm },
+      stream,
+      state,
+      marks,
+      inPlace,
+      dtype,
+      isForgetful,
+    );
   }
 }
 

@@ -153,7 +153,9 @@ export class Mamba extends Module {
       const before = stream;
       // What a layer makes on the way goes before the next one begins.
       const run = () =>
-        scope(() => layer.forward(before, state?.layers[i], marks, inPlace, dtype, recompute === "cheap"));
+        scope(() =>
+          layer.forward(before, state?.layers[i], marks, inPlace, dtype, recompute === "cheap", layers[i + 1]?.norm),
+        );
       const { state: after, ...out } = recompute === true ? checkpoint(run) : run();
       stream = out;
       next.push(after);

@@ -1,7 +1,8 @@
 import type { MambaStepDescriptor } from "@mamba-ts/backend";
 import type { CudaDevice, LaunchOptions } from "../device.js";
-import { i64, type Parameter } from "../launch.js";
+import { i64, type Parameter, pointer } from "../launch.js";
 import type { CudaBuf } from "../memory.js";
+import type { PreparedNorm } from "./next-norm.js";
 
 const FILE = "mamba_step_tiles";
 /** Elements of k of a tile, rows of a block, its threads; stages on their way (see common/tiles.cuh). */
@@ -18,8 +19,7 @@ interface Tiled {
 }
 const IN: Tiled = { kernel: "step_in_project_tiles", columns: 64, cluster: 1, room: 220 * 1024, parts: 2 };
 const X: Tiled = { kernel: "step_x_project_tiles", columns: 16, cluster: 8, room: 220 * 1024, parts: 1 };
-// Two blocks share a multiprocessor.
-const OUT: Tiled = { kernel: "step_out_project_tiles", columns: 64, cluster: 4, room: 110 * 1024, parts: 1 };
+const OUT: Tiled = { kernel: "step_out_project_tiles", columns: 32, cluster: 2, room: 140 * 1024, parts: 1 };
 
 /** How on-chip memory is divided for all kernels of a step by tiles. */
 export const ALL_SHARED: LaunchOptions = { isAllShared: true };
@@ -46,27 +46,47 @@ export function takesTiles(device: CudaDevice, d: MambaStepDescriptor): boolean 
   );
 }
 
+/** Whether the norm of the block behind this one may be prepared: unscaled, it would leave the range of f16. */
+export function preparesNorm({ norm, innerDtype, dModel }: MambaStepDescriptor): boolean {
+  return norm === "rms" && innerDtype === "bf16" && dModel % OUT.columns === 0;
+}
+
+/** Sums of squares a row of the prepared norm has. */
+export const squaresOf = (dModel: number): number => dModel / OUT.columns;
+
+/** What of `struct TiledStep` belongs to prepared norms. */
+interface Norms {
+  /** in_proj's rows are a prepared norm, whose squares these are. */
+  readonly squares?: CudaBuf;
+  /** out_proj prepares the norm with this weight. */
+  readonly next?: PreparedNorm & { readonly weight: CudaBuf };
+}
+
 /** y[m, n] = x[m, k] weight[n, k]^T with what follows. */
 function project(
   device: CudaDevice,
-  { kernel, columns, cluster, room, parts }: Tiled,
+  tiled: Tiled,
   weights: string,
   struct: Parameter[],
   [x, weight]: readonly [CudaBuf, CudaBuf],
   [m, n, k]: readonly [number, number, number],
+  { squares, next }: Norms,
+  early: boolean | "ends",
 ): void {
-  const size = clusterOf({ kernel, columns, cluster, room, parts }, k);
+  const { kernel, columns, room, parts } = tiled;
+  const size = clusterOf(tiled, k);
   const [stage, sums] = [(TILE_ROWS + columns) * TILE_K * 2, TILE_ROWS * (columns + 8) * 4];
   const fitting = Math.floor((room - 1024 - sums) / stage);
   const stages = Math.max(FEWEST, Math.min(fitting, k / TILE_K / size, MOST));
   const given = [
     ...struct,
     i64(stages),
+    ...[squares, next?.weight, next?.normed, next?.squares].map((buf) => pointer(buf)),
     device.tiles(x, m, k, TILE_ROWS),
     device.tiles(weight, n, k, columns / parts, parts),
   ];
   const grid = [Math.ceil(n / columns) * size, Math.ceil(m / TILE_ROWS)] as const;
-  device.launch(FILE, `${kernel}_${weights}`, grid, [THREADS], given, 1024 + stages * stage + sums, true, {
+  device.launch(FILE, `${kernel}_${weights}`, grid, [THREADS], given, 1024 + stages * stage + sums, early, {
     ...ALL_SHARED,
     cluster: size,
   });
@@ -78,11 +98,21 @@ export function tileProducts(
   struct: Parameter[],
   { batch, dModel, dInner, dState, dtRank, weightDtype }: MambaStepDescriptor,
 ) {
-  const run = (tiled: Tiled, buffers: readonly [CudaBuf, CudaBuf], n: number, k: number): void =>
-    project(device, tiled, weightDtype, struct, buffers, [batch, n, k]);
+  const run = (
+    tiled: Tiled,
+    buffers: readonly [CudaBuf, CudaBuf],
+    n: number,
+    k: number,
+    norms: Norms = {},
+    early: boolean | "ends" = true,
+  ): void => project(device, tiled, weightDtype, struct, buffers, [batch, n, k], norms, early);
   return {
     inProject: (normed: CudaBuf, weight: CudaBuf): void => run(IN, [normed, weight], 2 * dInner, dModel),
+    /** The step's first kernel then, which ends the chain. */
+    inProjectPrepared: ({ normed, squares }: PreparedNorm, weight: CudaBuf, early: false | "ends"): void =>
+      run(IN, [normed, weight], 2 * dInner, dModel, { squares }, early),
     xProject: (u: CudaBuf, weight: CudaBuf): void => run(X, [u, weight], dtRank + 2 * dState, dInner),
-    outProject: (y: CudaBuf, weight: CudaBuf): void => run(OUT, [y, weight], dModel, dInner),
+    outProject: (y: CudaBuf, weight: CudaBuf, next: Norms["next"]): void =>
+      run(OUT, [y, weight], dModel, dInner, next === undefined ? {} : { next }),
   };
 }

@@ -3,7 +3,8 @@ import type { CudaDevice, LaunchOptions } from "../device.js";
 import { f64, i64, type Parameter, pointer } from "../launch.js";
 import { product } from "../matmul.js";
 import type { CudaBuf } from "../memory.js";
-import { ALL_SHARED, takesTiles, tileProducts } from "./mamba-step-tiles.js";
+import { ALL_SHARED, preparesNorm, squaresOf, takesTiles, tileProducts } from "./mamba-step-tiles.js";
+import { NextNorms } from "./next-norm.js";
 
 type Op = NonNullable<FusedOps["mambaStep"]>;
 type Args = Parameters<Op["forward"]>[0];
@@ -140,10 +141,26 @@ function isSkinny({ dModel, dInner, weightDtype }: MambaStepDescriptor): boolean
 const WIDE = 2 ** 23;
 
 /** How many sequences go. */
-function manyFor(device: CudaDevice, d: MambaStepDescriptor): typeof many {
+function manyFor(device: CudaDevice, d: MambaStepDescriptor): typeof manyByTiles {
   const isWide = 2 * d.dInner * d.dModel >= WIDE;
   if (isWide && isSkinny(d) && takesTiles(device, d)) return manyByTiles;
   return isSkinny(d) && !(isWide && device.hasCublas) ? many : manyByLibrary;
+}
+
+/** Whether nothing that is enqueued still writes these. */
+function areSettled(device: CudaDevice, operands: readonly (Operand | undefined)[]): boolean {
+  return operands.every((x) => x === undefined || device.memory.isSettled(device.own(x)));
+}
+
+/** What a step's kernels behind the norm read early. */
+function without({
+  x,
+  update,
+  normWeight,
+  nextNormWeight,
+  ...rest
+}: Args): Omit<Args, "x" | "update" | "normWeight" | "nextNormWeight"> {
+  return rest;
 }
 
 /**
@@ -159,10 +176,8 @@ function normalise(
   mayPass: boolean,
   options?: LaunchOptions,
 ): void {
-  const isSettled = (x: Operand | undefined): boolean => x === undefined || device.memory.isSettled(device.own(x));
-  const { x: _, update: __, ...rest } = args;
-  const passes = mayPass && Object.values(rest).every(isSettled);
-  const early = passes || (isSettled(args.normWeight) && "ends");
+  const passes = mayPass && areSettled(device, Object.values(without(args)).concat(args.normWeight));
+  const early = passes || (areSettled(device, [args.normWeight]) && "ends");
   const kernel = passes ? "step_norm_passing" : "step_norm";
   device.launch(FILE_MANY, `${kernel}_${weights}`, [d.batch], [256], struct, 0, early, options);
 }
@@ -197,16 +212,36 @@ function many(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: R
   for (const buf of Object.values(between)) device.memory.free(buf);
 }
 
-/** The same five for wide models, whose products bring their weights by the copy engine. */
-function manyByTiles(device: CudaDevice, args: Args, d: MambaStepDescriptor, results: Results, weights: Weights): void {
+/**
+ * The same five for wide models, whose products bring their weights by the copy engine; or four, where the step before has prepared the norm. Where
+ * the next block's norm is known, out_proj prepares that one.
+ */
+function manyByTiles(
+  device: CudaDevice,
+  args: Args,
+  d: MambaStepDescriptor,
+  results: Results,
+  weights: Weights,
+  norms: NextNorms,
+): void {
   const between = rowsOf(device, d, weights);
   const struct = stepStruct(device, args, d, results, between);
   const products = tileProducts(device, struct, d);
-  normalise(device, struct, args, d, weights, true, ALL_SHARED);
-  products.inProject(between.normed, device.own(args.inProj));
+  const [mayPrepare, inProj] = [preparesNorm(d) && args.normBias === undefined, device.own(args.inProj)];
+  const taken =
+    mayPrepare && args.update === undefined
+      ? norms.take(device.own(args.x), device.own(args.normWeight), d.batch * d.dModel)
+      : undefined;
+  if (taken === undefined) {
+    normalise(device, struct, args, d, weights, true, ALL_SHARED);
+    products.inProject(between.normed, inProj);
+  } else products.inProjectPrepared(taken, inProj, areSettled(device, Object.values(without(args))) && "ends");
   products.xProject(between.uCast, device.own(args.xProj));
   advance(device, struct, d, weights, ALL_SHARED);
-  products.outProject(between.yCast, device.own(args.outProj));
+  const weight = mayPrepare && args.nextNormWeight !== undefined ? device.own(args.nextNormWeight) : undefined;
+  const next = weight && { weight, ...norms.place(d.batch, d.dModel, squaresOf(d.dModel)) };
+  products.outProject(between.yCast, device.own(args.outProj), next);
+  if (next !== undefined) norms.prepared(results.out, next.weight, next);
   for (const buf of Object.values(between)) device.memory.free(buf);
 }
 
@@ -246,6 +281,7 @@ function manyByLibrary(
 /** Kernels of /kernels/mamba-step: one token a sequence, weights in float32, bf16 or f16, everything else in float32. */
 export function mambaStep(device: CudaDevice): Op {
   const stored: readonly DType[] = ["float32", "bf16", "f16"];
+  const norms = new NextNorms(device);
   return {
     supports: (d) =>
       d.dtype === "float32" &&
@@ -269,7 +305,7 @@ export function mambaStep(device: CudaDevice): Op {
           };
       const results = { ...states, out: device.alloc(batch * dModel, "float32") };
       const run = batch <= FEW ? few : manyFor(device, d);
-      run(device, args, d, results, d.weightDtype as Weights);
+      run(device, args, d, results, d.weightDtype as Weights, norms);
       const { out, convState, ssmState } = results;
       return { outputs: { out, convState, ssmState } satisfies { readonly [name: string]: Buf } };
     },

@@ -36,6 +36,8 @@ const cases: readonly (readonly [config: MambaConfig, batch: number, dtype: "bf1
   [{ ...common, dModel: 2112, dInner: 2048, dConv: 1, dState: 12 }, 20, "f16"],
   [{ ...common, dModel: 4096, dInner: 64, dtRank: 16 }, 6, "bf16"],
   [{ ...common, dModel: 4352, dInner: 64, dtRank: 16 }, 5, "bf16"],
+  // The norm of the second layer is prepared by the first.
+  [{ ...common, dModel: 2048, nLayer: 2 }, 20, "bf16"],
   [{ ...common, dModel: 134, nLayer: 2 }, 6, "bf16"],
   [{ ...common, dModel: 130 }, 9, "float32"],
   [{ ...common, dModel: 136, norm: "layer", bias: true }, 7, "float32"],

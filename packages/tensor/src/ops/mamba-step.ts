@@ -79,6 +79,7 @@ function check(args: MambaStepArguments, d: MambaStepDescriptor): void {
     dtNorm: [d.dtRank],
     bNorm: [d.dState],
     cNorm: [d.dState],
+    nextNormWeight: [d.dModel],
     A_log: [d.dInner, d.dState],
     D: [d.dInner],
     outProj: [d.dModel, d.dInner],

@@ -12,18 +12,27 @@ __device__ __forceinline__ void barrierArrive(unsigned bar) { asm volatile("{ .r
 __device__ __forceinline__ void barrierWait(unsigned bar, int parity) {
   asm volatile("{ .reg .pred done; again: mbarrier.try_wait.parity.shared.b64 done, [%0], %1; @!done bra again; }" ::"r"(bar), "r"(parity) : "memory");
 }
-// What is written by threads, before what the copy engine or wgmma reads of it, and the other way round.
-__device__ __forceinline__ void proxyFence() { asm volatile("fence.proxy.async;" ::: "memory"); }
+// How the second-level cache ranks what comes in: what is read once goes first, what is read again last (a policy of "normal" rank is slower than none).
+__device__ __forceinline__ unsigned long long readOnce() {
+  unsigned long long policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ __forceinline__ unsigned long long readAgain() {
+  unsigned long long policy;
+  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
 // A box of the tensor that `map` describes, from (column, row) on.
-__device__ __forceinline__ void copyTile(unsigned to, const void* map, int column, int row, unsigned bar) {
-  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to), "l"(map), "r"(column), "r"(row), "r"(bar)
+__device__ __forceinline__ void copyTile(unsigned to, const void* map, int column, int row, unsigned bar, unsigned long long policy) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to), "l"(map), "r"(column),
+               "r"(row), "r"(bar), "l"(policy)
                : "memory");
 }
-
 // The same of a tensor in parts [part, row, column], boxes of all parts.
-__device__ __forceinline__ void copyParts(unsigned to, const void* map, int column, int row, unsigned bar) {
-  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(to), "l"(map), "r"(column), "r"(row),
-               "r"(0), "r"(bar)
+__device__ __forceinline__ void copyParts(unsigned to, const void* map, int column, int row, unsigned bar, unsigned long long policy) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(to), "l"(map), "r"(column),
+               "r"(row), "r"(0), "r"(bar), "l"(policy)
                : "memory");
 }
 

@@ -62,11 +62,12 @@ __device__ __forceinline__ void tiles(const Tiling& t, int stages, int m, int n,
   if (warp >= TILE_WORKERS / 32) {
     const int turn = warp - TILE_WORKERS / 32;
     if (lane == 0) {
+      const unsigned long long once = readOnce(), again = readAgain();
       const auto copyWeight = [&](int i, int s) {
         const unsigned to = base + s * STAGE + X_BYTES, bar = fullAt + 8 * s;
         barrierExpect(bar, STAGE);
-        if (IN_PARTS) copyParts(to, &t.weight, (first + i) * TILE_K, n0, bar);
-        else copyTile(to, &t.weight, (first + i) * TILE_K, n0, bar);
+        if (IN_PARTS) copyParts(to, &t.weight, (first + i) * TILE_K, n0, bar, once);
+        else copyTile(to, &t.weight, (first + i) * TILE_K, n0, bar, once);
       };
       for (int i = turn; i < min(stages, count); i += TILE_COPIERS) copyWeight(i, i);
       awaitPrevious();
@@ -75,7 +76,7 @@ __device__ __forceinline__ void tiles(const Tiling& t, int stages, int m, int n,
           barrierWait(emptyAt + 8 * s, parity);
           copyWeight(i, s);
         }
-        copyTile(base + s * STAGE, &t.x, (first + i) * TILE_K, m0, fullAt + 8 * s);
+        copyTile(base + s * STAGE, &t.x, (first + i) * TILE_K, m0, fullAt + 8 * s, again);
         for (s += TILE_COPIERS; s >= stages; s -= stages) parity ^= 1;
       }
     }

@@ -266,7 +266,7 @@ export type MambaStepOptional =
   | "bNorm"
   | "cNorm"
   /**
-   * [dModel], the weight of the RMS norm of the block behind this one: a kernel may prepare that norm while it has the stream at hand. It
+   * [dModel], the weight of the norm, of the same kind, of the block behind this one: a kernel may prepare that norm with the stream at hand. It
    * changes nothing that is returned.
    */
   | "nextNormWeight";

@@ -73,7 +73,7 @@ function stepArguments({ norm, mixer, nextNorm }: MambaParts, { residual, update
     dtNorm: dtLayernorm?.weight.value,
     bNorm: bLayernorm?.weight.value,
     cNorm: cLayernorm?.weight.value,
-    nextNormWeight: nextNorm instanceof RmsNorm ? nextNorm.weight.value : undefined,
+    nextNormWeight: nextNorm?.weight.value,
   };
 }
 

@@ -123,13 +123,26 @@ class Tape implements Recorder {
       for (const id of [...wrtIndices.keys()]) ready(id);
     } finally {
       for (const g of gradients.values()) release(g);
-      this.discard();
     }
   }
 
   discard(): void {
     for (const node of this.nodes.splice(0)) for (const t of node.saved) release(t);
   }
+}
+
+/** What `body` makes of a tape that is gone afterwards, whatever happens, as is all that is not returned. */
+function withTape<R>(wrt: readonly Tensor[], body: (tape: Tape) => R): R {
+  return withoutRecording(() =>
+    scope(() => {
+      const tape = new Tape(wrt);
+      try {
+        return body(tape) as never;
+      } finally {
+        tape.discard();
+      }
+    }),
+  );
 }
 
 export interface ValueAndGradOptions {
@@ -148,26 +161,19 @@ export function valueAndGrad<T extends { readonly loss: Tensor }>(
   { onGradient }: ValueAndGradOptions = {},
 ): { readonly value: T; readonly gradients: readonly Tensor[] } {
   // One scope around both passes: where the backward pass throws, what `fn` returned is freed, too.
-  return withoutRecording(() =>
-    scope(() => {
-      const tape = new Tape(wrt);
-      try {
-        const value: T = scope(() => withRecorder(tape, fn) as never);
-        const { loss } = value;
-        if (loss.size !== 1) throw new ShapeError(`valueAndGrad: the loss is ${show(loss.shape)}, not a scalar`);
-        const gradients = new Array<Tensor>(wrt.length);
-        const seed = fill(loss.backend, loss.shape, 1, loss.dtype);
-        tape.backward([[loss, seed]], wrt, (i, g) => {
-          const t = wrt[i]!;
-          gradients[i] = g === undefined ? fill(t.backend, t.shape, 0, t.dtype) : g.view(g.shape, g.strides);
-          onGradient?.(i, gradients[i]);
-        });
-        return { value, gradients } as never;
-      } finally {
-        tape.discard();
-      }
-    }),
-  );
+  return withTape(wrt, (tape) => {
+    const value: T = scope(() => withRecorder(tape, fn) as never);
+    const { loss } = value;
+    if (loss.size !== 1) throw new ShapeError(`valueAndGrad: the loss is ${show(loss.shape)}, not a scalar`);
+    const gradients = new Array<Tensor>(wrt.length);
+    const seed = fill(loss.backend, loss.shape, 1, loss.dtype);
+    tape.backward([[loss, seed]], wrt, (i, g) => {
+      const t = wrt[i]!;
+      gradients[i] = g === undefined ? fill(t.backend, t.shape, 0, t.dtype) : g.view(g.shape, g.strides);
+      onGradient?.(i, gradients[i]);
+    });
+    return { value, gradients };
+  });
 }
 
 /**
@@ -181,27 +187,20 @@ export function vjp(
   gradOutputs: readonly (Tensor | undefined)[],
   needs: readonly boolean[] = inputs.map(() => true),
 ): (Tensor | undefined)[] {
-  return withoutRecording(() =>
-    scope(() => {
-      const wanted = inputs.filter((t, i): t is Tensor => t !== undefined && needs[i] === true);
-      const tape = new Tape(wanted);
-      const found = new Map<number, Tensor>();
-      try {
-        const outputs = withRecorder(tape, fn);
-        const seeds = outputs.flatMap((output, i) => {
-          const g = gradOutputs[i];
-          if (output === undefined || g === undefined || !tape.tracks(output)) return [];
-          if (!sameShape(output.shape, g.shape))
-            throw new ShapeError(`vjp: output ${i} is ${show(output.shape)}, its gradient ${show(g.shape)}`);
-          return [[output, g] as const];
-        });
-        tape.backward(seeds, wanted, (i, g) => g !== undefined && found.set(wanted[i]!.id, g.view(g.shape, g.strides)));
-      } finally {
-        tape.discard();
-      }
-      return inputs.map((t, i) => (t !== undefined && needs[i] === true ? found.get(t.id) : undefined)) as never;
-    }),
-  );
+  const wanted = inputs.filter((t, i): t is Tensor => t !== undefined && needs[i] === true);
+  return withTape(wanted, (tape) => {
+    const found = new Map<number, Tensor>();
+    const outputs = withRecorder(tape, fn);
+    const seeds = outputs.flatMap((output, i) => {
+      const g = gradOutputs[i];
+      if (output === undefined || g === undefined || !tape.tracks(output)) return [];
+      if (!sameShape(output.shape, g.shape))
+        throw new ShapeError(`vjp: output ${i} is ${show(output.shape)}, its gradient ${show(g.shape)}`);
+      return [[output, g] as const];
+    });
+    tape.backward(seeds, wanted, (i, g) => g !== undefined && found.set(wanted[i]!.id, g.view(g.shape, g.strides)));
+    return inputs.map((t, i) => (t !== undefined && needs[i] === true ? found.get(t.id) : undefined));
+  });
 }
 
 /** Notes what a function reads and which of its tensors depend on the outer tape, and saves nothing. */

@@ -37,12 +37,10 @@ export function mambaStep(
   const inputs = names.map((name) => args[name] as Tensor);
   const backend = commonBackend("mambaStep", inputs);
   const kernel = isRecording(inputs) ? undefined : kernelFor(backend, "mambaStep", descriptor);
-  if (kernel === undefined) {
-    // A block over a whole sequence is not a step that lacks a kernel.
-    if (descriptor.length === 1) reportDispatch("mambaStep", "forward", "composed");
-    return compose();
-  }
-  reportDispatch("mambaStep", "forward", "fused");
+  // A block over a whole sequence is not a step that lacks a kernel.
+  if (kernel !== undefined || descriptor.length === 1)
+    reportDispatch("mambaStep", "forward", kernel === undefined ? "composed" : "fused");
+  if (kernel === undefined) return compose();
   check(args, descriptor);
   const { batch, length, dModel, dInner, dState, dConv, dtype, inPlace } = descriptor;
   const out = { shape: [batch, length, dModel], dtype };
@@ -51,41 +49,44 @@ export function mambaStep(
   const { outputs } = withNamedOperands(names, inputs, kernel.strided, (operands) =>
     kernel.op.forward(operands as never, descriptor, { save: false }),
   );
-  if (inPlace) {
-    const made = wrap(backend, { out: outputs["out"]! }, { out });
-    return { residual: made.out!, update: undefined, convState: args.convState, ssmState: args.ssmState };
-  }
-  const made = wrap(backend, outputs as { readonly [K in "out" | "convState" | "ssmState"]?: Buf }, {
-    out,
+  const moved = {
     convState: { shape: [batch, dConv - 1, dInner], dtype: args.convState.dtype },
     ssmState: { shape: [batch, dInner, dState], dtype: accumulationDType(dtype) },
+  };
+  const made = wrap<"out" | keyof typeof moved>(backend, outputs as { readonly out?: Buf }, {
+    out,
+    ...(inPlace ? {} : moved),
   });
-  return { residual: made.out!, update: undefined, convState: made.convState!, ssmState: made.ssmState! };
+  const { convState, ssmState } = inPlace ? args : made;
+  return { residual: made.out!, update: undefined, convState: convState!, ssmState: ssmState! };
 }
 
-function check(args: MambaStepArguments, d: MambaStepDescriptor): void {
+function check(
+  args: MambaStepArguments,
+  { batch, length, dModel, dInner, dState, dConv, dtRank }: MambaStepDescriptor,
+): void {
   const shapes: { readonly [K in MambaStepRequired | MambaStepOptional]: readonly number[] } = {
-    x: [d.batch, d.length, d.dModel],
-    update: [d.batch, d.length, d.dModel],
-    normWeight: [d.dModel],
-    normBias: [d.dModel],
-    inProj: [2 * d.dInner, d.dModel],
-    inBias: [2 * d.dInner],
-    convWeight: [d.dInner, d.dConv],
-    convBias: [d.dInner],
-    xProj: [d.dtRank + 2 * d.dState, d.dInner],
-    dtProj: [d.dInner, d.dtRank],
-    dtBias: [d.dInner],
-    dtNorm: [d.dtRank],
-    bNorm: [d.dState],
-    cNorm: [d.dState],
-    nextNormWeight: [d.dModel],
-    A_log: [d.dInner, d.dState],
-    D: [d.dInner],
-    outProj: [d.dModel, d.dInner],
-    outBias: [d.dModel],
-    convState: [d.batch, d.dConv - 1, d.dInner],
-    ssmState: [d.batch, d.dInner, d.dState],
+    x: [batch, length, dModel],
+    update: [batch, length, dModel],
+    normWeight: [dModel],
+    normBias: [dModel],
+    inProj: [2 * dInner, dModel],
+    inBias: [2 * dInner],
+    convWeight: [dInner, dConv],
+    convBias: [dInner],
+    xProj: [dtRank + 2 * dState, dInner],
+    dtProj: [dInner, dtRank],
+    dtBias: [dInner],
+    dtNorm: [dtRank],
+    bNorm: [dState],
+    cNorm: [dState],
+    nextNormWeight: [dModel],
+    A_log: [dInner, dState],
+    D: [dInner],
+    outProj: [dModel, dInner],
+    outBias: [dModel],
+    convState: [batch, dConv - 1, dInner],
+    ssmState: [batch, dInner, dState],
   };
   for (const name of Object.keys(shapes) as (keyof typeof shapes)[]) {
     const t = args[name];

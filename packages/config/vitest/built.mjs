@@ -1,6 +1,7 @@
 // Tests sit beside the sources and import them by relative paths. For the run on the built packages, those imports are led
 // to the entry point that exports the same names; imports by package name find the built package by themselves. A test
-// that needs anything an entry point does not export tests an internal: it is left out, and named by test.mjs.
+// that needs anything an entry point does not export, or puts something in the place of a module, tests an internal: it is
+// left out, and named by test.mjs.
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
@@ -58,6 +59,19 @@ function readBuilt(pkg) {
 
 /** @typedef {{ redirects: Map<string, string>, internal: string | undefined }} Plan */
 
+/** The module in whose place `vi.mock` puts something. @param {Statement} node @returns {string | undefined} */
+function mockedModule(node) {
+  if (node.type !== "ExpressionStatement" || node.expression.type !== "CallExpression") return undefined;
+  const { callee, arguments: given } = node.expression;
+  const isMock =
+    callee.type === "MemberExpression" &&
+    callee.object.type === "Identifier" &&
+    callee.object.name === "vi" &&
+    callee.property.type === "Identifier" &&
+    callee.property.name === "mock";
+  return isMock && given[0]?.type === "Literal" ? String(given[0].value) : undefined;
+}
+
 /**
  * Where each relative import of a test leads, helpers of the test included.
  * @param {string} test
@@ -72,6 +86,11 @@ async function plan(test, built) {
     if (seen.has(file)) continue;
     seen.add(file);
     for (const node of (await parse(file)).body) {
+      const mocked = mockedModule(node);
+      if (mocked !== undefined) {
+        const target = resolve(dirname(file), mocked).replace(/\.js$/, ".ts");
+        if (built.sources.has(target)) return { redirects, internal: relative(root, target) };
+      }
       if (!("source" in node) || node.source == null) continue;
       const specifier = String(node.source.value);
       if (!specifier.startsWith(".")) continue;
